@@ -1,0 +1,1 @@
+"""The tables of the two services that benchmarks/events.py runs."""

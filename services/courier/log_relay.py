@@ -1,0 +1,62 @@
+"""Carries log lines live from the node that runs a job to the partner who owns it; never stored, never awaited."""
+
+import asyncio
+
+from nats.aio.msg import Msg
+
+from libs.bus.reach import Reach
+from libs.clock import now_ms
+from services.courier.store import Route, Rows
+from wire.job import JobLog, NodeJobLog
+from wire.message import Malformed, decode, encode
+
+Key = tuple[str, str]
+_REFRESH_SECONDS = 1.0
+
+
+class LogRelay:
+    """One job's lines pass at most `messages_per_second`; what is beyond that shows as a gap in `sequence`.
+
+    A line is looked up in a view of the routes that is at most a second old, never in the database: a node that
+    floods its log with invented jobs costs a dictionary look-up a message, no more.
+    """
+
+    def __init__(self, reach: Reach, messages_per_second: int) -> None:
+        self._reach = reach
+        self._rate = messages_per_second
+        self._routes: dict[Key, Route] = {}
+        self._passed: dict[Key, int] = {}
+
+    async def run(self) -> None:
+        subscription = await self._reach.nats.subscribe(NodeJobLog.pattern(), cb=self._carry)
+        try:
+            while True:
+                routes = await self._reach.transact("routes", Rows.routes)
+                self._routes = {(route.booking_id, route.job_id): route for route in routes}
+                self._passed.clear()
+                await asyncio.sleep(_REFRESH_SECONDS)
+        finally:
+            await subscription.unsubscribe()
+
+    async def _carry(self, message: Msg) -> None:
+        try:
+            lines = decode(NodeJobLog, message.subject, message.data)
+        except Malformed:
+            return
+        key = (lines.booking_id, lines.job_id)
+        route = self._routes.get(key)
+        if route is None or route.node_id != lines.node_id:
+            return
+        self._passed[key] = self._passed.get(key, 0) + 1
+        if self._passed[key] > self._rate * _REFRESH_SECONDS:
+            return
+        out = JobLog(
+            id=lines.id,
+            at=now_ms(),
+            partner=route.partner,
+            booking_id=lines.booking_id,
+            job_id=lines.job_id,
+            sequence=lines.sequence,
+            lines=lines.lines,
+        )
+        await self._reach.nats.publish(out.subject(), encode(out))

@@ -1,0 +1,1 @@
+"""The ledger's decisions: pure, in integers, with time as an argument."""

@@ -1,0 +1,1 @@
+"""How an epoch's pools are shared out, one file per proposal."""

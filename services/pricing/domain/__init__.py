@@ -1,0 +1,1 @@
+"""Decisions of pricing: pure functions over integers."""

@@ -1,0 +1,1 @@
+"""Decisions of reputation: pure functions of evidence and time."""
