@@ -35,6 +35,8 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True):
     inbox: bool = True
     """Off only to show that a drill fails without it."""
     log_level: str = "info"
+    ready_file: str = ""
+    """A file that is touched every 5 s while the service serves, for health checks; empty: none."""
 
 
 def load(kind: type[T], prefix: str = "BIVOUAC_", environ: Mapping[str, str] = os.environ) -> T:

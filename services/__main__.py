@@ -1,4 +1,4 @@
-"""Starts the network: all of it on this machine (`up`), or one service (`run`)."""
+"""Starts the network: all of it on this machine (`up`), one service (`run`), or what containers need (`provision`)."""
 
 import argparse
 import asyncio
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from libs.local.errors import LocalError
 from libs.local.servers import DEFAULT_DIRECTORY
+from services import provision
 from services.local_network import LocalNetwork, Tell
 from wire.catalog import SERVICES
 
@@ -26,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--quiet", action="store_true", help="no line per event")
     run = commands.add_parser("run", help="run one service; all its settings come from BIVOUAC_… variables")
     run.add_argument("service", choices=SERVICES)
+    provision.add_to(commands)
     return root
 
 
@@ -84,7 +86,10 @@ def main() -> int:
         runpy.run_module(f"services.{options.service}", run_name="__main__")
         return 0
     try:
-        asyncio.run(up(options))
+        if options.command == "provision":
+            provision.run(options)
+        else:
+            asyncio.run(up(options))
     except LocalError as error:
         print(f"bivouac: {error}", file=sys.stderr)
         return 1

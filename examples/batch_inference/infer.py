@@ -134,7 +134,7 @@ def write(done: list[Batch], seconds: float, into: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
     alive = [node for node in ray.nodes() if node["Alive"]]
     print(f"cluster: {len(alive)} nodes, {ray.cluster_resources().get('CPU', 0):.0f} CPUs", flush=True)
     weights = train()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from libs.clock import now_ms
@@ -26,6 +26,26 @@ ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 _RETRY_SECONDS = 0.1
 
 log = logging.getLogger("bus")
+
+
+class Connection(Client):
+    """nats-py's client, made safe against subjects that are not UTF-8.
+
+    Whoever may publish under a wildcard may put any bytes there, and the server passes them on. nats-py's read loop
+    dies of them, again at each redelivery: one message would silence every service that it is delivered to.
+    """
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        return Msg(
+            _client=self,
+            subject=subject.decode(errors="backslashreplace"),
+            reply=reply.decode(errors="backslashreplace"),
+            data=data,
+            headers=headers,
+            _sid=sid,
+        )
 
 
 class AskFailed(Exception):
@@ -58,8 +78,11 @@ async def connect(
             raise error
         log.debug("bus connection: %s", error)
 
-    options: dict[str, Any] = {"nkeys_seed_str": seed} if seed else {}
-    client = await nats.connect(
+    options: dict[str, Any] = {"reconnect_time_wait": 0.2}  # typed as whole seconds, slept as given
+    if seed:
+        options["nkeys_seed_str"] = seed
+    client = Connection()
+    await client.connect(
         url,
         name=name or None,
         inbox_prefix=f"_INBOX_{name}" if name else "_INBOX",
@@ -68,7 +91,6 @@ async def connect(
         reconnected_cb=reconnected,
         closed_cb=closed,
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,
         connect_timeout=3,
         ping_interval=5,
         max_outstanding_pings=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from libs.bus import inbox
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from wire.message import Message
 
 AT_ONCE = 16
+_BUG_SECONDS = 5.0
+
+log = logging.getLogger("bus")
 
 
 class Effects:
@@ -54,6 +58,9 @@ class Effects:
                 await self._settle(inbound)
         except (asyncio.CancelledError, Stopping):
             await self.settler.retry(inbound.raw, 0.0)
+        except Exception:
+            log.exception("an effect could not be settled")
+            await self.settler.retry(inbound.raw, _BUG_SECONDS)
 
     async def _settle(self, inbound: Inbound) -> None:
         patience = Patience(self._service.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import Error as NatsError
@@ -11,7 +12,7 @@ from nats.js.errors import Error as JetStreamError
 from libs.bus.inbox import digest_of
 from libs.bus.reading import TurnedAway, place_of
 from libs.postgres import Away, Patience
-from wire.message import BODY_BYTES_MAX
+from wire.message import BODY_BYTES_MAX, Message
 from wire.streams import DEAD
 
 if TYPE_CHECKING:
@@ -53,22 +54,18 @@ class Parking:
         if self._service.refuse is None:
             return
         raw, message_id = away.raw, away.message_id[:_ID_MAX]
-        try:
-            refusal = self._service.refuse(raw.subject, message_id, raw.data, away.reason, away.detail[:_DETAIL_MAX])
-        except Exception:
-            log.exception("no refusal could be made", extra={"data": {"subject": raw.subject}})
-            return
-        if refusal is None:
-            return
-        said = refusal
-
-        async def say(rows: Rows) -> None:
-            rows.say(said)
-
         # One refusal for one delivery to the stream, however often it is handed out: not the sender's id, of which
         # there may be none, or two.
         stream, sequence, _ = place_of(raw)
-        await self._transactions.attempt(f"{stream}.{sequence}.{digest_of(raw.data).hex()[:8]}", say)
+        cause = f"{stream}.{sequence}.{digest_of(raw.data).hex()[:8]}"
+        try:
+            refusal = self._service.refuse(raw.subject, message_id, raw.data, away.reason, away.detail[:_DETAIL_MAX])
+            if refusal is not None:
+                await self._transactions.attempt(cause, partial(_say, refusal))
+        except Away:
+            raise
+        except Exception:
+            log.exception("no refusal could be made", extra={"data": {"subject": raw.subject}})
 
     async def _copy(self, away: TurnedAway) -> None:
         raw = away.raw
@@ -88,3 +85,7 @@ class Parking:
             "turned away",
             extra={"data": {"subject": raw.subject, "message_id": away.message_id[:_ID_MAX], "reason": away.reason}},
         )
+
+
+async def _say(refusal: Message, rows: Rows) -> None:
+    rows.say(refusal)

@@ -129,8 +129,13 @@ class Relay:
     async def _look_after(self, connection: Connection) -> None:
         now = time.monotonic()
         if now >= self._compare_at:
-            await streams.ensure(self._client, STREAMS, self._settings.store_bytes, self._settings.replicas)
-            await refill.compare(connection, self._client, now_ms())
+            try:
+                await refill.compare(connection, self._client, now_ms())
+            except ApiError as error:
+                if error.code != streams.STREAM_NOT_FOUND:
+                    raise
+                await streams.ensure(self._client, STREAMS, self._settings.store_bytes, self._settings.replicas)
+                await refill.compare(connection, self._client, now_ms())
             self._compare_at = now + _COMPARE_SECONDS
         if now >= self._forget_at:
             await outbox.forget(connection, now_ms(), self._keep_days)

@@ -18,7 +18,7 @@ NETWORK_ATTEMPTS = 12
 """An effect that meets a network failure is tried for about 4 minutes."""
 
 DELIVERIES_MAX = 100
-"""A message that was never settled in so many deliveries kills its service; the drills kill 30 times at most."""
+"""A message that was handed out so often and never settled kills its service; being killed by others is far rarer."""
 
 _DELIVERIES_SUSPECT = 3
 _SECONDS = (0.2, 4.0, 30.0)  # first pause, growth, longest

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from libs import logs, postgres, telemetry
-from libs.bus import ask, pull, queries, recurring, streams, telemetry_tap
+from libs.bus import ask, pull, queries, ready, recurring, streams, telemetry_tap
 from libs.bus.effects import Effects
 from libs.bus.parking import Parking
 from libs.bus.reach import Reach
@@ -166,6 +166,7 @@ class _Session:
             self._start(recurring.repeat(every, transactions))
         for task in service.background:
             self._start(recurring.keep_running(task, reach))
+        self._start(ready.keep(settings.ready_file, lambda: client.is_connected))
 
     def _start(self, task: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(task))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from libs.bus.service import Service
     from libs.bus.transactions import Transactions
 
+_BUG_SECONDS = 5.0
+
 log = logging.getLogger("bus")
 
 
@@ -67,9 +69,15 @@ class Settler:
                 raise Stopping
             await self._settle(group)
         except Stopping:
-            for raw in group:
-                if raw.reply in self.held:
-                    await self.retry(raw, 0.0)
+            await self._hand_back(group, 0.0)
+        except Exception:
+            log.exception("a group could not be settled")
+            await self._hand_back(group, _BUG_SECONDS)
+
+    async def _hand_back(self, group: Sequence[Msg], delay: float) -> None:
+        for raw in group:
+            if raw.reply in self.held:
+                await self.retry(raw, delay)
 
     async def _settle(self, group: Sequence[Msg]) -> None:
         together: list[Inbound] = []

@@ -104,12 +104,22 @@ def store_bytes_max(store: Path) -> int:
 
 
 def configuration(
-    port: int, store: Path, store_bytes: int, users: Sequence[NkeyUser], callout: AuthCallout | None
+    port: int,
+    store: Path,
+    store_bytes: int,
+    users: Sequence[NkeyUser],
+    callout: AuthCallout | None,
+    *,
+    host: str = HOST,
+    name: str = "local",
+    monitor: str = "",
 ) -> dict[str, Any]:
+    """What nats-server reads. `monitor`, host:port, is where it tells over HTTP how it does; empty: nowhere."""
     settings = {
-        "server_name": "local",
-        "host": HOST,
+        "server_name": name,
+        "host": host,
         "port": port,
+        **({"http": monitor} if monitor else {}),
         "max_payload": 1024 * 1024,
         "write_deadline": "5s",
         # A frozen client is dropped after 2.6 s (seen), and its disconnect advisory sent.

@@ -7,6 +7,9 @@ import msgspec
 OUTSIDE = "OUT"
 OUTSIDE_CONNECTIONS = "sys.outside.connz"  # as CONNECTIONS, of that account
 
+SUBSCRIPTIONS_MAX = 500
+"""Of one connection. Limits in a user's token are not looked at where accounts come from a configuration (2.15.1)."""
+
 
 class Border(msgspec.Struct, frozen=True):
     """`exports` and `imports` of the network's account and of the outsiders', as in the server's configuration."""
@@ -35,7 +38,7 @@ def with_outsiders(
                 "exports": [*inside.get("exports", []), *border.inside["exports"]],
                 "imports": [*inside.get("imports", []), *border.inside["imports"], *watched],
             },
-            OUTSIDE: dict(border.outside),
+            OUTSIDE: {**border.outside, "limits": {"max_subs": SUBSCRIPTIONS_MAX}},
         },
     }
 

@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import stat
@@ -18,13 +17,12 @@ import asyncpg
 
 from libs.local.errors import LocalError
 from libs.local.passwords import Passwords
+from libs.local.schemas import ADMIN, CLUSTER_OPTIONS, statements
 from libs.local.server import HOST, LocalServer, last_line
 from libs.local.unprivileged import drop_root
 from libs.process import Registry, working_in
 
-ADMIN = "postgres"
 _SOCKET_PATH_BYTES_MAX = 107  # sun_path, less its final zero
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class PostgresServer(LocalServer):
@@ -86,14 +84,10 @@ class PostgresServer(LocalServer):
 
     async def ensure(self, database: str, schemas: Sequence[str]) -> None:
         """Makes the database, and for each name a role that owns a schema so named and sees no other; idempotent."""
-        for name in (database, *schemas):
-            assert _NAME.fullmatch(name), f"{name!r} is not a plain name"
+        passwords = {name: self._passwords.of(f"postgres/{name}") for name in schemas}
+        wanted = list(statements(database, passwords))
         await self._run(ADMIN, *await self._missing_database(database))
-        await self._run(
-            database,
-            f"REVOKE ALL ON SCHEMA public FROM PUBLIC; REVOKE ALL ON DATABASE {database} FROM PUBLIC",
-            *(self._schema(database, name) for name in schemas),
-        )
+        await self._run(database, *wanted)
 
     async def _missing_database(self, database: str) -> Sequence[str]:
         connection = await self._connect(ADMIN)
@@ -102,18 +96,6 @@ class PostgresServer(LocalServer):
         finally:
             await connection.close()
         return () if known else (f"CREATE DATABASE {database}",)
-
-    def _schema(self, database: str, name: str) -> str:
-        password = self._passwords.of(f"postgres/{name}")
-        return f"""
-            DO $$ BEGIN
-                IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{name}') THEN CREATE ROLE {name}; END IF;
-            END $$;
-            ALTER ROLE {name} LOGIN PASSWORD '{password}';
-            ALTER ROLE {name} SET search_path = {name};
-            GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {name};
-            CREATE SCHEMA IF NOT EXISTS {name} AUTHORIZATION {name};
-        """
 
     async def _run(self, database: str, *statements: str) -> None:
         if not statements:
@@ -144,9 +126,7 @@ class PostgresServer(LocalServer):
         child = self.spawn(
             [
                 *(binary("initdb"), "-D", unfinished, "-U", ADMIN, f"--pwfile={password}"),
-                *("--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"),
-                # Built in, hence the same order of strings on every machine.
-                *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *("--auth=scram-sha-256", "--no-instructions", *CLUSTER_OPTIONS),
                 # Nothing of value is in there yet. The server itself always syncs.
                 "--no-sync",
             ],

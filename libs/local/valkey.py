@@ -27,15 +27,7 @@ class ValkeyServer(LocalServer):
     async def prepare(self) -> Sequence[str | Path]:
         # In a file, because a command line can be read by everybody on the machine.
         file = self.directory / "valkey.conf"
-        settings = (
-            f"bind {HOST}",
-            f"port {self.port}",
-            f"requirepass {self._password}",
-            "appendonly no",
-            'save ""',
-            "daemonize no",
-        )
-        write_private(file, "\n".join((*settings, "")).encode())
+        write_private(file, configuration(HOST, self.port, self._password).encode())
         return [binary(), file]
 
     async def answers(self) -> bool:
@@ -47,6 +39,19 @@ class ValkeyServer(LocalServer):
                 writer.close()
                 return lines == (b"+OK\r\n", b"+PONG\r\n")
         return False
+
+
+def configuration(host: str, port: int, password: str) -> str:
+    """What valkey-server reads."""
+    settings = (
+        f"bind {host}",
+        f"port {port}",
+        f"requirepass {password}",
+        "appendonly no",
+        'save ""',
+        "daemonize no",
+    )
+    return "\n".join((*settings, ""))
 
 
 def binary() -> Path:

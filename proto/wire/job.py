@@ -7,7 +7,8 @@ import msgspec
 from wire.message import Command, Event, Telemetry, Token
 from wire.values import Digest, NodeId, PartnerId, Refusal, Text
 
-ARTEFACT_BYTES_MAX = 128 * 1024 * 1024
+# Ray takes packages of less than 100 MiB.
+ARTEFACT_BYTES_MAX = 96 * 1024 * 1024
 Entrypoint = Annotated[
     tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=4096)], ...], msgspec.Meta(min_length=1, max_length=64)
 ]

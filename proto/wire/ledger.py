@@ -140,7 +140,7 @@ class GetStatement(Query, frozen=True, kw_only=True):
     """Ask for a node's pay of an epoch; without `epoch`, of the newest closed one. Pay is public."""
 
     SUBJECT = "qry.ledger.{identity}.statement"
-    identity: PartnerId | NodeId
+    identity: Token
     node_id: NodeId
     epoch: EpochNumber | None = None
 

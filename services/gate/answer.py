@@ -14,7 +14,8 @@ from services.gate.request import Question
 from wire.streams import NODE_COMMANDS
 
 _VERSION = 2
-# A server that takes its accounts from its configuration, 2.15.1, checks neither of these; operator mode does.
+# Of a token's limits the server, 2.15.1, looks at none where its accounts come from its configuration: what is in force
+# is set there. A server in operator mode heeds them.
 _SUBSCRIPTIONS_MAX = 500
 _PAYLOAD_BYTES_MAX = 1024 * 1024
 _NANOSECONDS = 10**9

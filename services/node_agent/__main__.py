@@ -48,7 +48,7 @@ def settings_from(arguments: list[str]) -> Settings:
 async def run(settings: Settings, directory: Path) -> None:
     cards = capacity.offered_cards(settings.node_gpus)
     key = nkey.make(directory / "node.seed")
-    agent = Agent(settings.nats_url, key, capacity.spec(settings, cards), cards, directory)
+    agent = Agent(settings.nats_url, key, capacity.spec(settings, cards), cards, directory, settings.ready_file)
     leaving: set[asyncio.Task[None]] = set()
     for word in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(word, lambda: leaving.add(asyncio.create_task(agent.leave())))

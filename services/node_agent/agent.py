@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
-from libs.bus import ask
+from libs.bus import ask, ready
 from libs.clock import now_ms
 from libs.ids import new_id
 from libs.nkey import Nkey
@@ -41,7 +41,7 @@ log = logging.getLogger("agent")
 class Agent:
     """One node on the network. `boot_id` is new with every process, so that a restart cannot pass for a hiccup."""
 
-    def __init__(self, url: str, key: Nkey, spec: NodeSpec, cards: list[Gpu], directory: Path) -> None:
+    def __init__(self, url: str, key: Nkey, spec: NodeSpec, cards: list[Gpu], directory: Path, ready_file: str = "") -> None:
         self._url, self._key, self._spec = url, key, spec
         self.node_id = key.public_key
         self.boot_id = new_id("boot")
@@ -50,6 +50,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._telling: asyncio.Queue[Telemetry] = asyncio.Queue(_TELEMETRY_WAITING_MAX)
         self._client: Client | None = None
+        self._ready_file = ready_file
         self._probes = ProbeWorker()
         self._leases = Leases(self.node_id, spec, cards, directory, self.say)
         self._jobs = Jobs(self.node_id, self._leases, self.say, self.tell, self._jetstream)
@@ -67,7 +68,7 @@ class Agent:
 
     def tell(self, telemetry: Telemetry) -> None:
         """Tell the network, perhaps: lost while the bus is away."""
-        if self._client is not None and self._client.is_connected:
+        if self._is_connected():
             with contextlib.suppress(asyncio.QueueFull):
                 self._telling.put_nowait(telemetry.stamped(new_id(telemetry.verb()), now_ms()))
 
@@ -77,7 +78,7 @@ class Agent:
         self._client = await self._connect()
         duties = (
             *(self._beat(), self._send_telemetry(), self._publish(), self._obey()),
-            *(self._leases.guard(), self._answer_probes()),
+            *(self._leases.guard(), self._answer_probes(), ready.keep(self._ready_file, self._is_connected)),
         )
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(duty) for duty in duties]
         stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
@@ -122,6 +123,9 @@ class Agent:
             except (NatsError, OSError, TimeoutError) as error:
                 log.warning("cannot join %s yet: %s", self._url, error)
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _is_connected(self) -> bool:
+        return self._client is not None and self._client.is_connected
 
     async def _connected(self) -> Client:
         while self._client is None or self._client.is_closed:  # noqa: ASYNC110 - nats-py offers nothing to wait for

@@ -51,7 +51,7 @@ _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     # A node is dead after 6 checks that fail, 0.5 s apart: a killed one refuses at once, so within 3 to 4 s. One that
-    # is merely slow has 2.5 s for each answer, 15 s in all. Ray's own settings need 15 s and more.
+    # is merely slow has 2.5 s for each answer, 18 s in all. Ray's own settings need 15 s and more for either.
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "2500",
@@ -89,7 +89,7 @@ class RayPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AliveNode(msgspec.Struct, frozen=True):
-    """A member of a cluster; `name` is the one its plan gave it."""
+    """A member of a cluster; `node_name` is the name its plan gave it."""
 
     node_id: str
     node_ip: str

@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     BIVOUAC_NODE_GPUS               all, none, or indices such as 0,1
     BIVOUAC_NODE_COUNTRY, …_REGION, …_STATE, …_BANDWIDTH_TIER, …_HOST_TYPE   labels
     BIVOUAC_NODE_COMPLIANCE         claims such as SOC2,GDPR
+    BIVOUAC_READY_FILE              a file that is touched every 5 s while the network is there, for health checks
     """
 
     nats_url: str
@@ -36,3 +37,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_host_type: Literal["data_center", "miner", "partner", "render"] = "miner"
     node_compliance: str = ""
     log_level: str = "info"
+    ready_file: str = ""

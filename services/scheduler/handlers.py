@@ -1,6 +1,6 @@
 """What the scheduler does on each message: load, decide, record; ends with its tables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from libs.bus.service import Answer, Every, Handler
 from services.scheduler import fleet, jobs
@@ -18,8 +18,8 @@ from services.scheduler.domain.booking import (
     placed,
 )
 from services.scheduler.domain.budget import over_budget
-from services.scheduler.domain.pool import shortage
-from services.scheduler.domain.replacement import fill
+from services.scheduler.domain.pool import Pool, shortage
+from services.scheduler.domain.replacement import Chance, fill
 from services.scheduler.refusals import refused
 from services.scheduler.store import Rows
 from wire.access import IdentityBanned
@@ -55,7 +55,7 @@ from wire.quote import Refused
 from wire.reputation import NodeScored
 from wire.values import Reason, Refusal
 
-AT_ONCE = 50
+AT_ONCE = 100
 """Bookings that one run of a periodic task looks after."""
 
 
@@ -128,6 +128,9 @@ async def join_cluster(started: RayNodeStarted, rows: Rows) -> None:
     booking, lease = found
     if not lease.live:
         rows.say(cluster.stop_command(lease))
+    elif booking.expired(rows.now):
+        # Before its deadline was noticed: who joins now would be refunded a gap longer than what was left of it.
+        await commit(rows, booking, ending.end(booking, "expired", rows.now))
     elif booking.state in CLUSTERED and started.generation == booking.generation and not lease.joined:
         await commit(rows, booking, cluster.join(booking, lease, rows.now))
 
@@ -187,23 +190,30 @@ async def settle_booking(settled: BookingSettled, rows: Rows) -> None:
 
 async def end_overdue(rows: Rows) -> None:
     """Bookings whose deadline has passed."""
-    for partner, booking_id in await rows.due_bookings(AT_ONCE):
-        booking = await rows.booking(partner, booking_id)
-        if booking is not None:
-            pool = await rows.pool(booking.request.model)
-            outcome = overdue_bookings.overdue(booking, pool, rows.chance())
-            if outcome.booking != booking:
-                await commit(rows, booking, outcome)
+    await _look_after(rows, await rows.due_bookings(AT_ONCE), overdue_bookings.overdue)
 
 
 async def fill_places(rows: Rows) -> None:
     """Clusters that run with fewer nodes than were booked, the longest waiting first."""
-    for partner, booking_id in await rows.wanting_bookings(AT_ONCE):
+    await _look_after(rows, await rows.wanting_bookings(AT_ONCE), fill)
+
+
+async def _look_after(
+    rows: Rows, keys: list[tuple[str, str]], decide: Callable[[Booking, Pool, Chance], Outcome]
+) -> None:
+    """Each booking in turn, with a snapshot of its pool that is taken anew when one of them has changed it."""
+    pools: dict[str, Pool] = {}
+    for partner, booking_id in keys:
         booking = await rows.booking(partner, booking_id)
-        if booking is not None:
-            outcome = fill(booking, await rows.pool(booking.request.model), rows.chance())
-            if outcome.booking != booking:
-                await commit(rows, booking, outcome)
+        if booking is None:
+            continue
+        model = booking.request.model
+        if model not in pools:
+            pools[model] = await rows.pool(model)
+        outcome = decide(booking, pools[model], rows.chance())
+        if outcome.booking != booking:
+            await commit(rows, booking, outcome)
+            del pools[model]
 
 
 async def get_booking(query: GetBooking, rows: Rows) -> Reply:

@@ -25,7 +25,7 @@ class Settings(BusSettings, frozen=True, kw_only=True):
     hold_seconds: Seconds = 60.0
     start_seconds: Seconds = 120.0
     start_failures_max: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 5
-    grace_seconds: Seconds = 0.6
+    grace_seconds: Seconds = 0.75
     silence_seconds: Seconds = 15.0
     begin_grace_seconds: Seconds = 12.0
     connected_subject: str = "sys.client.connect"

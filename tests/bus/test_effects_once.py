@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import asyncpg
+import pytest
 
 from libs.bus import ask
 from tests.bus import tally
@@ -137,6 +138,7 @@ async def test_an_effect_runs_then_is_recorded(running_service: Run) -> None:
         assert (await running.heard(Declined)).reason == "id_reused"
 
 
+@pytest.mark.slow
 async def test_work_longer_than_the_servers_patience_is_done_once(running_service: Run) -> None:
     async with running_service(tally.service()) as running:
         await running.publish(Copy(who="a", n=1, id="c1", at=1, seconds=7.0))

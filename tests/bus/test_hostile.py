@@ -24,6 +24,7 @@ def hpub(subject: bytes, headers: bytes, body: bytes) -> bytes:
     "raw",
     [
         b"PUB cmd.job.\xff\xfe.copy 2\r\n{}\r\n",
+        b"PUB qry.tally.a.sum reply.\xff\xfe 2\r\n{}\r\n",
         b"PUB cmd.job.a.copy 3\r\n\xff\xfe\x00\r\n",
         hpub(b"cmd.job.a.copy", b"Nats-Msg-Id: \xff\xfe\r\n", b"{}"),
         hpub(b"cmd.job.a.copy", b"no colon at all\r\n", b"{}"),

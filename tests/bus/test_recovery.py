@@ -48,6 +48,7 @@ async def test_a_server_is_killed_and_comes_back(running_service: Run, servers: 
         assert await ask.ask(running.client, GetTally(who="a"), Tally, timeout=20) == Tally(rows=4, total=6)
 
 
+@pytest.mark.slow
 async def test_a_frozen_database_costs_no_message(running_service: Run, servers: LocalServers) -> None:
     """Longer than JetStream waits for an acknowledgement: the service says that it is still at it."""
     async with running_service(tally.service()) as running:

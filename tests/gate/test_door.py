@@ -12,6 +12,7 @@ from nats.errors import NoRespondersError
 
 from libs import nats_keys, nkey
 from libs.ids import new_id
+from libs.local.outsiders import SUBSCRIPTIONS_MAX
 from libs.nats_keys import Kind
 from libs.nkey import Nkey
 from libs.objects import bucket
@@ -251,3 +252,16 @@ def forged_question(town: Town) -> bytes:
         },
     }
     return jwt.encode(claims, seed, Kind.SERVER).encode()
+
+
+async def test_a_connection_has_a_bounded_number_of_subscriptions(open_town: Town) -> None:
+    """Its own: what one has opened takes nothing from another."""
+    one, other = nkey.new(), nkey.new()
+    greedy, modest = await open_town.visit(one), await open_town.visit(other)
+    for number in range(SUBSCRIPTIONS_MAX):
+        await greedy.client.subscribe(f"{inbox_prefix(one.public_key)}.{number}")
+    assert await modest.may_subscribe(f"{inbox_prefix(other.public_key)}.x")
+    assert not greedy.closed.is_set()
+    await greedy.client.subscribe(f"{inbox_prefix(one.public_key)}.more")
+    await asyncio.wait_for(greedy.closed.wait(), 5)
+    assert await modest.may_subscribe(f"{inbox_prefix(other.public_key)}.y")

@@ -44,7 +44,7 @@ def test_a_connection_the_server_closed_is_given_a_short_grace(reason: str) -> N
     assert fleet.disconnect(NODE, AGENT, reason, 20_000) is None
     assert due(fleet, 20_000 + RULES.grace_ms - 1) == []
     # It was alive when it last answered a ping, at the latest one stale time before.
-    assert due(fleet, 20_600) == [Lost(NODE, BOOT, "disconnected", 3_600)]
+    assert due(fleet, 20_750) == [Lost(NODE, BOOT, "disconnected", 3_750)]
 
 
 def test_a_node_that_is_back_in_time_is_not_lost() -> None:

@@ -182,6 +182,10 @@ DECLARE
     t record; h bigint; head bytea;
     heights bigint[] := '{}'; sequences bigint[] := '{}'; hashes bytea[] := '{}'; untold text;
 BEGIN
+    -- The first batch of a transaction has chained those after it.
+    IF EXISTS (SELECT FROM links WHERE sequence = NEW.first_sequence) THEN
+        RETURN NULL;
+    END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('ledger.chain', 0));
     SELECT height, hash INTO h, head FROM links ORDER BY height DESC LIMIT 1;
     IF h IS NULL THEN

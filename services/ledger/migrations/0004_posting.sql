@@ -83,6 +83,9 @@ END $$;
 
 CREATE FUNCTION move_pools() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM fresh WHERE debit LIKE 'pool:%' OR credit LIKE 'pool:%') THEN
+        RETURN NULL;
+    END IF;
     UPDATE pools AS p SET minted = p.minted + moved.minted, carried_in = p.carried_in + moved.carried_in,
         paid = p.paid + moved.paid, carried_out = p.carried_out + moved.carried_out
     FROM (

@@ -163,6 +163,9 @@ class Booking(msgspec.Struct, frozen=True, kw_only=True):
     def over(self) -> bool:
         return self.state in OVER
 
+    def expired(self, now: int) -> bool:
+        return bool(self.expires_at) and self.expires_at <= now and not self.over
+
     def lease(self, lease_id: str) -> Lease | None:
         return next((lease for lease in self.leases if lease.lease_id == lease_id), None)
 

@@ -69,8 +69,9 @@ def settle(booking: Booking, now: int) -> Outcome:
     """
     members = bool(booking.live) and all(lease.joined for lease in booking.live)
     waits = booking.state is State.starting and bool(booking.missing)
-    if booking.state not in (State.starting, State.restarting) or not members or waits or booking.head is None:
+    if booking.state not in (State.starting, State.restarting) or not members or waits or booking.expired(now):
         return Outcome(booking)
+    assert booking.head is not None, "members have joined a head"
     state = State.degraded if booking.missing else State.ready
     expires_at = booking.expires_at or now + booking.request.duration_seconds * 1000
     up = booking.moved(state, now, expires_at=expires_at, ready_at=booking.ready_at or now, failures=0)

@@ -17,7 +17,10 @@ _LEASE_REASON: dict[EndReason, LeaseEndReason] = {
 def end_lease(
     booking: Booking, lease: Lease, reason: LeaseEndReason, at: int, blamed: bool = False
 ) -> tuple[Lease, list[Message]]:
-    """The lease, ended, and what is said of it; a node that was told to start is told to stop."""
+    """The lease, ended, and what is said of it; a node that was told to start is told to stop.
+
+    Nothing is billed beyond the time that was booked, however late we notice that it is over.
+    """
     ended = lease.over(reason, at, blamed)
     said: list[Message] = [
         LeaseEnded(

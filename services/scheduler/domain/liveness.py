@@ -21,7 +21,7 @@ GONE_MAX = 10_000
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """`stale_ms`: how long a connection may have been dead before the server noticed (ping interval × (max + 1))."""
 
-    grace_ms: int = 600
+    grace_ms: int = 750
     silence_ms: int = 15_000
     begin_grace_ms: int = 12_000
     stale_ms: int = 3_000
