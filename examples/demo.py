@@ -1,4 +1,4 @@
-"""One booking told from end to end: quote, escrow, a Ray cluster, a job that outlives a killed node, receipt and pay."""
+"""One booking told from end to end: quote, escrow, cluster, a job that outlives a killed node, receipt and pay."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ from bivouac.errors import BivouacError
 from bivouac.job import Job
 from bivouac.narrate import line as line_of
 from bivouac.operator import Operator
-from wire.booking import BookingPlaced, ClusterReady, NodeReplaced, ReplacementReady
+from wire.booking import ClusterReady, NodeReplaced, ReplacementReady
 from wire.ledger import EpochClosed
 from wire.message import Message
 
@@ -48,6 +48,7 @@ class Stage:
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, 120)
         self.names: dict[str, str] = {}
+        self.heard: dict[str, Message] = {}
         self._chapter = 0
 
     def chapter(self, title: str) -> None:
@@ -55,8 +56,10 @@ class Stage:
         self.console.print(f"\n[bold]{self._chapter}. {title}[/bold]")
 
     def event(self, message: Message) -> None:
-        told = line_of(message, self.names)
-        self.console.print(f"   {told}", markup=False)
+        """A line for an event, once."""
+        if message.id not in self.heard:
+            self.heard[message.id] = message
+            self.console.print(f"   {line_of(message, self.names)}", markup=False)
 
     @contextlib.contextmanager
     def bar(self, label: str, total: float | None) -> Any:
@@ -132,15 +135,12 @@ async def run(stage: Stage, booking: Booking, state: dict[str, Any]) -> Job:
     stage.chapter(
         "A real job: train a classifier on scikit-learn's digits, then batch inference with Ray Data and torch"
     )
-    job = await booking.run(
-        ["python", "infer.py"],
-        files=WORK,
-        environment={"REPEAT": os.environ.get("DEMO_REPEAT", "")} if "DEMO_REPEAT" in os.environ else {},
-    )
+    repeat = os.environ.get("DEMO_REPEAT")
+    job = await booking.run(["python", "infer.py"], files=WORK, environment={"REPEAT": repeat} if repeat else {})
     worker = booking.view.nodes[1]
     victim = state["nodes"][stage.names[worker]]["pid"]
-    killed = asyncio.Event()
-    events = asyncio.create_task(tell_events(stage, booking, killed))
+    telling = asyncio.create_task(tell_events(stage, booking))
+    killed = False
     with stage.bar("inference", 1.0) as (progress, task):
         async for line in job.logs():
             share = share_done(line)
@@ -148,12 +148,12 @@ async def run(stage: Stage, booking: Booking, state: dict[str, Any]) -> Job:
                 stage.console.print(f"   | {line}", markup=False)
                 continue
             progress.update(task, completed=share)
-            if share >= KILL_AFTER and not killed.is_set():
+            if share >= KILL_AFTER and not killed:
                 os.kill(victim, signal.SIGKILL)
-                killed.set()
+                killed = True
                 stage.chapter(f"{stage.names[worker]}, a worker, is killed with SIGKILL at {share:.0%} of the job")
-    events.cancel()
-    if not killed.is_set():
+    telling.cancel()
+    if not killed:
         raise DemoFailed("The job was over before the worker could be killed.")
     return job
 
@@ -167,11 +167,9 @@ def share_done(line: str) -> float | None:
     return None
 
 
-async def tell_events(stage: Stage, booking: Booking, after: asyncio.Event) -> None:
-    await after.wait()
+async def tell_events(stage: Stage, booking: Booking) -> None:
     async for event in booking.events():
-        if event.at and not isinstance(event, BookingPlaced):
-            stage.event(event)
+        stage.event(event)
 
 
 async def show_result(stage: Stage, job: Job) -> None:
@@ -206,10 +204,6 @@ async def settle(stage: Stage, booking: Booking, operator: Operator) -> EpochClo
     return closed
 
 
-def told(booking: Booking, kind: type[Message]) -> bool:
-    return any(isinstance(event, kind) for event in booking.heard())
-
-
 async def story(stage: Stage, data: Path) -> None:
     began = time.monotonic()
     stage.chapter(
@@ -225,7 +219,7 @@ async def story(stage: Stage, data: Path) -> None:
             job = await run(stage, booking, state)
             await show_result(stage, job)
             for kind in (NodeReplaced, ReplacementReady):
-                if not told(booking, kind):
+                if not any(isinstance(event, kind) for event in stage.heard.values()):
                     raise DemoFailed(f"The killed worker was not replaced: no {kind.__name__} was heard.")
             await settle(stage, booking, operator)
     stage.console.print(

@@ -31,7 +31,26 @@ _MAKING_MAX = 64
 _MAKE_SECONDS = 0.7  # the server waits little longer than that for the whole answer
 _REFRESH_SECONDS = 5.0
 
+_DENIALS_A_SECOND = 50
+
 log = logging.getLogger("gate")
+
+
+class _Denials:
+    """A line for each who stays outside, and one for all the others while there are too many of them."""
+
+    def __init__(self) -> None:
+        self._second, self._count = 0, 0
+
+    def note(self, question: Question, denied: Denied, now: int) -> None:
+        if now != self._second:
+            if self._count > _DENIALS_A_SECOND:
+                log.warning("denied %d more", self._count - _DENIALS_A_SECOND)
+            self._second, self._count = now, 0
+        self._count += 1
+        if self._count <= _DENIALS_A_SECOND:
+            who = question.connect_opts.nkey if question.signed_by_client else "an unproven key"
+            log.warning("denied %s from %s: %s", who, question.client_info.host[:64], denied.reason)
 
 
 class Doorkeeper:
@@ -50,6 +69,7 @@ class Doorkeeper:
             settings.jwt_seconds,
         )
         self._making: set[asyncio.Task[None]] = set()
+        self._denials = _Denials()
 
     async def run(self) -> None:
         """Until it is cancelled; raises when it can answer no longer, to be started again."""
@@ -174,10 +194,10 @@ class Doorkeeper:
     async def _answer(
         self, client: Client, reply: str, server_key: str, question: Question, verdict: Admitted | Denied
     ) -> None:
+        now = int(time.time())
         if isinstance(verdict, Denied):
-            who = question.connect_opts.nkey if question.signed_by_client else "an unproven key"
-            log.warning("denied %s from %s: %s", who, question.client_info.host[:64], verdict.reason)
-        token = self._signet.answer(question, verdict, int(time.time()))
+            self._denials.note(question, verdict, now)
+        token = self._signet.answer(question, verdict, now)
         await client.publish(reply, nats_keys.seal(self._curve_seed, server_key, token))
 
     async def _came(self, identity: str, _: Connection) -> None:

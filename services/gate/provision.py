@@ -1,6 +1,7 @@
 """What must exist before an identity is let in: a node's consumer of its commands, a partner's bucket.
 
-A node that comes back costs nothing; the consumer of one that stays away vanishes by itself.
+A node that comes back soon costs nothing. The consumer of one that stays away vanishes by itself, since anyone may join
+and never come again; the commands it has not taken stay in their stream, and a new consumer finds them there.
 """
 
 import time
@@ -13,12 +14,13 @@ from services.gate.domain.admission import Admitted
 from wire.names import NODE_COMMANDS_STREAM, bucket_of_partner, node_consumer
 from wire.node import StartRayNode
 
-ABANDONED_SECONDS = 3 * 86_400
+ABANDONED_SECONDS = 3600
 _SURE_SECONDS = ABANDONED_SECONDS / 3
 _ACK_WAIT_SECONDS = 30
 _DELIVERIES_MAX = 10
 _UNACKED_MAX = 64
 _PULLS_MAX = 16
+_REMEMBERED_MAX = 200_000
 
 COMMANDS_OF_NODE = ".".join([*StartRayNode.SUBJECT.split(".")[:-1], "*"])
 
@@ -41,6 +43,8 @@ class Provisions:
             await self._jetstream.add_consumer(NODE_COMMANDS_STREAM, _consumer(admitted.identity))
         elif admitted.role == "partner":
             await bucket(self._jetstream, bucket_of_partner(admitted.identity))
+        if len(self._seen) >= _REMEMBERED_MAX:
+            self._seen.clear()
         self._seen[admitted.identity] = time.monotonic()
 
     def forget(self) -> None:

@@ -61,7 +61,7 @@ async def give_statement(asked: GetStatement, rows: Rows) -> Statement | Refused
         uses=uses.listed,
         uses_left_out=uses.left_out,
         all_coupons=Money(closed["coupons"], "COUPON"),
-        all_scores_millionths=closed["scores"],
+        all_scores_millionths=int(closed["scores"]),
         all_weights=str(int(closed["weights"])),
         emission=Money(closed["emission"], "RENDER"),
         usd_compute=usd(closed["usd_compute"]),

@@ -55,7 +55,7 @@ _CLOSED = """
         a.minted + a.carried_in AS availability_pool, a.carried_in AS availability_carried_in,
         (SELECT coalesce(sum(coupons), 0) FROM rewards WHERE epoch = e.number)::bigint AS coupons,
         (SELECT coalesce(sum(weight), 0) FROM rewards WHERE epoch = e.number) AS weights,
-        (SELECT coalesce(sum(score_millionths), 0) FROM rewards WHERE epoch = e.number)::bigint AS scores
+        (SELECT coalesce(sum(score_millionths), 0) FROM rewards WHERE epoch = e.number) AS scores
     FROM epochs AS e JOIN pools AS j ON j.epoch = e.number AND j.name = 'job'
     JOIN pools AS a ON a.epoch = e.number AND a.name = 'availability'
     WHERE e.ended_at IS NOT NULL AND ($1::bigint IS NULL OR e.number = $1) ORDER BY e.number DESC LIMIT 1

@@ -20,7 +20,7 @@ class Settings(BusSettings, frozen=True, kw_only=True):
     epoch_seconds: Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)] = 0
     """How long an epoch runs; 0: until an operator closes it."""
 
-    epoch_emission: Annotated[int, msgspec.Meta(ge=0, le=10**16)] = 0
+    epoch_emission: Annotated[int, msgspec.Meta(ge=0, le=10**15)] = 0
     """Base units of RENDER (8 decimals) that each epoch emits; 0: RNP-001's schedule, 190,141.75 RENDER in year 1."""
 
     availability_ppm: Annotated[int, msgspec.Meta(ge=0, le=10**6)] = 100_000

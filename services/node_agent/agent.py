@@ -41,7 +41,9 @@ log = logging.getLogger("agent")
 class Agent:
     """One node on the network. `boot_id` is new with every process, so that a restart cannot pass for a hiccup."""
 
-    def __init__(self, url: str, key: Nkey, spec: NodeSpec, cards: list[Gpu], directory: Path, ready_file: str = "") -> None:
+    def __init__(
+        self, url: str, key: Nkey, spec: NodeSpec, cards: list[Gpu], directory: Path, ready_file: str = ""
+    ) -> None:
         self._url, self._key, self._spec = url, key, spec
         self.node_id = key.public_key
         self.boot_id = new_id("boot")

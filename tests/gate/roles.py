@@ -48,3 +48,8 @@ def hears(entry: Entry, role: Role) -> bool:
 
 def _start(message: type[Message]) -> list[str]:
     return message.SUBJECT.split(".")[:3]
+
+
+def all_about(message: type[Message], identity: str) -> str:
+    """Everything of the message's noun about `identity`, or about anyone where that is empty."""
+    return ".".join([*message.SUBJECT.split(".")[:2], *([identity] if identity else []), ">"])

@@ -14,6 +14,7 @@ from services.gate.settings import Settings
 from tests.gate.conftest import gate
 from tests.gate.town import OPERATOR, Town, Visitor, door_open, refused
 from wire.access import BanIdentity, IdentityBanned, PartnerRefused, PartnerRegistered, RegisterPartner
+from wire.booking import PlaceBooking
 from wire.message import Command, Message, decode, encode
 from wire.names import bucket_of_partner
 from wire.values import Reason
@@ -203,7 +204,7 @@ async def test_a_node_that_becomes_a_partner_comes_in_anew(open_town: Town) -> N
     await ops.register("acme", key)
     await asyncio.wait_for(node.closed.wait(), 5)
     partner = await open_town.visit(key, "acme", token="partner")
-    assert await partner.may_publish("cmd.booking.acme.b1.place")
+    assert await partner.may_publish(PlaceBooking.pattern(partner="acme", booking_id="b1"))
 
 
 async def test_a_connection_ends_with_its_token(town: Town, settings_of: Callable[..., Awaitable[Settings]]) -> None:

@@ -1,5 +1,6 @@
 """The life of a booking's money, message by message, on a real database."""
 
+import asyncio
 import itertools
 
 import msgspec
@@ -231,3 +232,27 @@ async def test_two_partners_may_call_their_bookings_the_same(desk: Desk) -> None
     await desk.hand_in(booking_ended([span(0, T0, T0 + HOUR)]))
     assert await desk.balance("escrow:globex/" + BOOKING) == 2 * HOURLY
     assert await desk.balance(ESCROW) == 0
+
+
+async def test_two_replicas_share_a_wallet_without_a_deadlock_or_an_overdraft(desk: Desk) -> None:
+    """Both fund bookings from one wallet and settle them; the wallet covers fewer than they ask for."""
+    need = escrow_for(2, HOUR)
+    await desk.hand_in(deposit(7 * need))
+    other = Desk(desk.url, desk.settings)
+    await other.open()
+    other.handed = 1000
+
+    async def serve(replica: Desk, names: str) -> int:
+        funded = 0
+        for name in names:
+            said = await replica.hand_in(held(booking=f"bkg_{name}"))
+            funded += any(isinstance(message, EscrowFunded) for message in said)
+        for name in names:
+            await replica.hand_in(booking_ended([span(0, T0, T0 + HOUR // 3)], booking=f"bkg_{name}"))
+        return funded
+
+    funded = await asyncio.gather(serve(desk, "abcdef"), serve(other, "fghijk"))
+    assert sum(funded) >= 7
+    await other.close()
+    assert await desk.balance(WALLET) == 7 * need - await desk.balance("fee") - await desk.balance("usd_market")
+    assert (await desk.audit()).passed

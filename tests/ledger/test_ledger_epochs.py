@@ -1,8 +1,10 @@
 """Epochs on a real database: what is earned in them, what they pay, and what they carry over."""
 
+import msgspec
 import pytest
 
 from services.ledger.domain.emission import RENDER
+from services.ledger.epoch_rows import USES_MAX
 from services.ledger.payday import close_when_due, publish_head
 from services.ledger.settings import Settings
 from tests.ledger.builders import (
@@ -19,9 +21,10 @@ from tests.ledger.builders import (
     passed,
     span,
 )
-from wire.ledger import CloseEpoch, EpochClosed, EpochRefused, GetStatement, LedgerHeadPublished, Statement
+from wire.ledger import CloseEpoch, EpochClosed, EpochRefused, GetStatement, LedgerHeadPublished, NodeReward, Statement
+from wire.message import BODY_BYTES_MAX
 from wire.quote import Refused
-from wire.values import Money, Reason
+from wire.values import AMOUNT_MAX, LeaseUse, Money, ProbeReadings, Reason
 
 
 async def work(desk: Desk, booking: str, *spans_ms: int) -> None:
@@ -140,3 +143,38 @@ async def test_a_head_is_published_once_for_each_height(desk: Desk) -> None:
     head = only(await desk.work("every/publish_head/2", publish_head), LedgerHeadPublished)
     assert (head.height, head.head) == (1, (await desk.audit()).head)
     assert await desk.work("every/publish_head/3", publish_head) == []
+
+
+async def test_the_largest_readings_a_node_can_claim_are_weighed_exactly(desk: Desk) -> None:
+    most = ProbeReadings(bandwidth_kb_s=10**12, memory_mb=10**9, cpu_mhz=10**6, gflops=10**9)
+    claim = msgspec.structs.replace(passed(0, "a"), readings=most, score_millionths=2**53 - 1)
+    await desk.hand_in(claim, msgspec.structs.replace(claim, probe_id="b"), passed(1, "c"))
+    closed = only(await desk.close_epoch(), EpochClosed)
+    assert closed.rewards[0].weight == str(10**99)
+    assert closed.rewards[0].availability_reward == closed.availability_pool
+    assert (await desk.audit()).passed
+
+
+def test_the_longest_lists_fit_into_a_message() -> None:
+    money, text = Money(AMOUNT_MAX), "x" * 64
+    use = LeaseUse(
+        lease_id=text,
+        node_id=node(0),
+        hourly=money,
+        billed_ms=2**53,
+        cost=money,
+        fee=money,
+        burned=money,
+        coupons=Money(AMOUNT_MAX, "COUPON"),
+    )
+    pay = Money(AMOUNT_MAX, "RENDER")
+    reward = NodeReward(
+        node_id=node(0),
+        coupons=use.coupons,
+        score_millionths=2**53,
+        job_reward=pay,
+        availability_reward=pay,
+        weight="9" * 100,
+    )
+    for listed in (use, reward):
+        assert len(msgspec.json.encode([listed] * USES_MAX)) + 4096 < BODY_BYTES_MAX

@@ -6,7 +6,7 @@ from typing import Any
 from services.scheduler.domain.pool import TIERS, Candidate
 from wire.booking import BookingQuoted, EscrowFunded, NodesHeld, PlaceBooking
 from wire.job import Artefact, SubmitJob
-from wire.node import NodeJoined, RayNodeStarted, StartRayNode
+from wire.node import NodeJoined, RayNodeFailed, RayNodeStarted, StartRayNode
 from wire.quote import Quote
 from wire.values import BandwidthTier, ClusterRequest, Location, Money, NodeSpec, PortBlock, usd
 
@@ -114,3 +114,14 @@ def candidate(number: int, **changes: Any) -> Candidate:
         "free": True,
     }
     return Candidate(**{**values, **changes})
+
+
+def failed(command: StartRayNode, **changes: Any) -> RayNodeFailed:
+    values: dict[str, Any] = {
+        "node_id": command.node_id,
+        "lease_id": command.lease.lease_id,
+        "fence": command.lease.fence,
+        "generation": command.generation,
+        "detail": "no",
+    }
+    return RayNodeFailed(**{**values, **changes})

@@ -1,13 +1,14 @@
 """Feeds messages to the real handlers on real rows, at a time of one's choosing, and keeps what is said."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
 from libs import postgres
 from libs.bus import outbox
 from services.scheduler.domain.booking import Booking, Limits
+from services.scheduler.fleet import lose_node
 from services.scheduler.handlers import ANSWERS, HANDLES, end_overdue, fill_places
 from services.scheduler.store import Rows
 from tests.scheduler import builders
@@ -57,7 +58,7 @@ class Driver:
         self.now += ms
         return [*await self.work(end_overdue), *await self.work(fill_places)]
 
-    async def join_nodes(self, *numbers: int, **changes: object) -> None:
+    async def join_nodes(self, *numbers: int, **changes: Any) -> None:
         await self.feed(*(builders.joined(number, **changes) for number in numbers))
 
     async def hold(self, order: PlaceBooking) -> NodesHeld:
@@ -73,6 +74,12 @@ class Driver:
     async def run(self, order: PlaceBooking) -> ClusterReady:
         commands = await self.start(order)
         return only(await self.feed(*(builders.started(command) for command in commands)), ClusterReady)
+
+    async def lose(self, node_id: str, last_seen_at: int | None = None) -> list[Message]:
+        """As liveness does, in one transaction."""
+        boot = await self.connection.fetchval("SELECT boot_id FROM nodes WHERE node_id = $1", node_id)
+        seen = self.now if last_seen_at is None else last_seen_at
+        return await self.work(lambda rows: lose_node(rows, node_id, boot, "disconnected", seen))
 
     async def booking(self, booking_id: str = "bkg_1", partner: str = "acme") -> Booking:
         found = await Rows(self.connection, self.now, "look", self.limits).peek_booking(partner, booking_id)

@@ -1,6 +1,7 @@
 """Placement: laws that hold for every pool and every request, and the words for a shortage."""
 
 from collections.abc import Callable
+from random import Random
 
 import msgspec
 import pytest
@@ -73,9 +74,7 @@ def test_a_gang_is_whole_or_nothing_and_every_node_fits(request: ClusterRequest,
 
 
 @given(requests, pools, st.randoms(use_true_random=False))
-def test_the_same_snapshot_makes_the_same_plan(
-    request: ClusterRequest, pool: list[Candidate], random: "st.random.Random"
-) -> None:
+def test_the_same_snapshot_makes_the_same_plan(request: ClusterRequest, pool: list[Candidate], random: Random) -> None:
     shuffled = list(pool)
     random.shuffle(shuffled)
     assert placement.place(request, pool) == placement.place(request, shuffled)

@@ -1,5 +1,6 @@
 """Every state and every move: what the tables allow happens, all else raises and changes nothing."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -67,10 +68,11 @@ def lease(state: LeaseState) -> Lease:
 @pytest.mark.parametrize("here", list(LeaseState))
 def test_a_lease_moves_as_its_table_says(here: LeaseState) -> None:
     before = lease(here)
-    for then, act in (
-        (LeaseState.active, lambda: before.activated()),
-        (LeaseState.ended, lambda: before.over("released", builders.T0)),
-    ):
+    acts: dict[LeaseState, Callable[[], Lease]] = {
+        LeaseState.active: before.activated,
+        LeaseState.ended: lambda: before.over("released", builders.T0),
+    }
+    for then, act in acts.items():
         if then in LEASE_MOVES[here]:
             assert act().state is then
         else:

@@ -21,7 +21,7 @@ def end_lease(
 
     Nothing is billed beyond the time that was booked, however late we notice that it is over.
     """
-    ended = lease.over(reason, at, blamed)
+    ended = lease.over(reason, min(at, booking.expires_at or at), blamed)
     said: list[Message] = [
         LeaseEnded(
             partner=booking.partner,
