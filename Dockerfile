@@ -1,6 +1,6 @@
 # Targets: service (every service of the network, and the `bivouac` command), node-agent (a rig without cards),
 # node-agent-cuda (a rig with NVIDIA cards).
-#   docker build --target service --tag bivouac/service .
+#   docker build --target service --tag bivouac-service .
 ARG BASE=python:3.11.14-slim-bookworm
 
 FROM ${BASE} AS base

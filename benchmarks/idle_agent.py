@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import psutil
+from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from benchmarks import harness
@@ -47,7 +48,7 @@ asyncio.run(main())
 """
 
 
-async def one(client: ask.Client, words: list[str], subject: str) -> tuple[float, float]:
+async def one(client: Client, words: list[str], subject: str) -> tuple[float, float]:
     """Seconds from exec until the word is heard, and resident megabytes when it is quiet."""
     said: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 

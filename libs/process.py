@@ -94,19 +94,7 @@ def start(
     the thread that forks, so only the main thread may start children. `before_exec` runs in the child and may change
     its identity, but must neither import nor lock anything.
     """
-    assert threading.current_thread() is threading.main_thread(), "children started by a thread die with that thread"
     words = [os.fspath(word) for word in argv]
-    parent, last_word = os.getpid(), death_signal or stop_signal
-
-    def prepare() -> None:
-        if before_exec is not None:
-            before_exec()
-        # Last, because a change of identity clears it.
-        if sys.platform == "linux":
-            _LIBC.prctl(_PR_SET_PDEATHSIG, int(last_word), 0, 0, 0)
-            if os.getppid() != parent:  # it died before the line above took hold
-                os._exit(1)
-
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         popen = subprocess.Popen(
@@ -117,13 +105,32 @@ def start(
             cwd=cwd,
             env=env,
             process_group=0,
-            preexec_fn=prepare,
+            preexec_fn=dies_with_us(death_signal or stop_signal, before_exec),
         )
     finally:
         os.close(descriptor)
     started = _started(popen.pid)
     assert started is not None, "a child that nobody has reaped has an entry"
     return Child(popen, Record(popen.pid, started, int(stop_signal), words), log)
+
+
+def dies_with_us(
+    last_word: signal.Signals = signal.SIGTERM, before_exec: Callable[[], None] | None = None
+) -> Callable[[], None]:
+    """What a child runs between fork and exec so that the kernel sends it `last_word` when we die, however we die."""
+    assert threading.current_thread() is threading.main_thread(), "children started by a thread die with that thread"
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if before_exec is not None:
+            before_exec()
+        # Last, because a change of identity clears it.
+        if sys.platform == "linux":
+            _LIBC.prctl(_PR_SET_PDEATHSIG, int(last_word), 0, 0, 0)
+            if os.getppid() != parent:  # it died before the line above took hold
+                os._exit(1)
+
+    return prepare
 
 
 class Registry:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from libs.local.errors import LocalError
 from libs.local.servers import DEFAULT_DIRECTORY
+from libs.process import dies_with_us
 from services import provision
 from services.local_network import LocalNetwork, Tell
 from wire.catalog import SERVICES
@@ -48,8 +49,8 @@ async def up(options: argparse.Namespace) -> None:
             await life
     finally:
         stopping.cancel()
-        await network.stop()
-        tell("everything is stopped")
+        if await network.stop():
+            tell("everything is stopped")
 
 
 async def live(network: LocalNetwork, options: argparse.Namespace, tell: Tell) -> None:
@@ -70,7 +71,9 @@ async def show_events(profile: Path, as_json: bool) -> None:
     """A line per event, as the operator's own command prints them."""
     words = [sys.executable, "-m", "bivouac", "--profile", str(profile), "operator", "watch"]
     while True:
-        child = await asyncio.create_subprocess_exec(*words, *(["--json"] if as_json else []), process_group=0)
+        child = await asyncio.create_subprocess_exec(
+            *words, *(["--json"] if as_json else []), process_group=0, preexec_fn=dies_with_us()
+        )
         try:
             await child.wait()
             await asyncio.sleep(1.0)

@@ -17,7 +17,7 @@ from libs.clock import now_ms
 from libs.local.errors import LocalError
 from libs.local.passwords import write_private
 from libs.local.server import last_line
-from libs.local.servers import Addresses, LocalServers
+from libs.local.servers import Addresses, LocalServers, cannot_use
 from services.network import OPERATOR, PARTNERS, SCHEMAS, Keys, Network
 from wire.access import RegisterPartner
 from wire.catalog import SERVICES
@@ -30,6 +30,7 @@ READY_SECONDS = 90.0
 _WATCH_SECONDS = 0.3
 _RESTART_SECONDS_MAX = 5.0
 _SERVERS = ("nats", "postgres", "valkey")
+_PASSED_ON = ("BIVOUAC_INBOX", "BIVOUAC_LOG_LEVEL", "BIVOUAC_QUOTE_VALID_SECONDS")
 
 Tell = Callable[[str], None]
 
@@ -62,15 +63,25 @@ class LocalNetwork:
         self._deposit_usd = deposit_usd
         self._children: dict[str, process.Child] = {}
         self._failures: dict[str, int] = {}
+        self._started = False
 
     async def start(self) -> None:
         """Everything up, funds deposited and all nodes in their pools; raises LocalError."""
+        try:
+            await self._start_all()
+        except OSError as error:
+            if error.filename is None:  # of no file: not for the person to mend
+                raise
+            raise cannot_use(self.directory, error) from error
+
+    async def _start_all(self) -> None:
         self._network = Network(Keys(self.directory / "keys"))
         self._servers = LocalServers(
             self.directory, users=self._network.users(), callout=self._network.callout(), schemas=SCHEMAS
         )
         began = time.monotonic()
         self._addresses = await self._servers.start()
+        self._started = True
         self._registry = process.Registry(self.directory / "run")
         (self.directory / "logs").mkdir(exist_ok=True)
         self._tell(f"NATS, PostgreSQL and Valkey are up after {time.monotonic() - began:.1f} s")
@@ -100,8 +111,10 @@ class LocalNetwork:
                 if not child.running:
                     await self._mourn(name, child)
 
-    async def stop(self) -> None:
-        """End all of it; may be called at any time."""
+    async def stop(self) -> bool:
+        """End all of it; may be called at any time. False where nothing was started: what is there is another's."""
+        if not self._started:
+            return False
         nodes = [self._children[name] for name in self._nodes if name in self._children]
         services = [child for name, child in self._children.items() if name not in self._nodes]
         for group in (nodes, services):
@@ -111,6 +124,7 @@ class LocalNetwork:
         self._children.clear()
         (self.directory / "network.json").unlink(missing_ok=True)
         await self._servers.stop()
+        return True
 
     async def _mourn(self, name: str, child: process.Child) -> None:
         child.kill()
@@ -163,7 +177,7 @@ class LocalNetwork:
 
     def _start(self, name: str, argv: list[str], settings: dict[str, str]) -> None:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("BIVOUAC_")}
-        switches = {key: os.environ[key] for key in ("BIVOUAC_INBOX", "BIVOUAC_LOG_LEVEL") if key in os.environ}
+        switches = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         log = self.directory / "logs" / f"{name}.log"
         child = process.start(argv, log=log, env={**inherited, **switches, **settings}, cwd=self.directory)
         self._registry.add(child)

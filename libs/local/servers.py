@@ -75,7 +75,7 @@ class LocalServers:
         except BaseException as error:
             await self.stop()
             if isinstance(error, OSError) and error.filename is not None:
-                raise _cannot_use(self.directory, error) from error
+                raise cannot_use(self.directory, error) from error
             raise
 
     async def _start(self, registry: Registry, passwords: Passwords) -> Addresses:
@@ -143,7 +143,7 @@ def _claim(directory: Path) -> DirectoryLock:
     except InUse as error:
         raise LocalError(str(error)) from None
     except OSError as error:
-        raise _cannot_use(directory, error) from error
+        raise cannot_use(directory, error) from error
     free = shutil.disk_usage(directory).free
     if free < _FREE_BYTES_MIN:
         lock.release()
@@ -154,6 +154,6 @@ def _claim(directory: Path) -> DirectoryLock:
     return lock
 
 
-def _cannot_use(directory: Path, error: OSError) -> LocalError:
+def cannot_use(directory: Path, error: OSError) -> LocalError:
     reason = (error.strerror or str(error)).lower()
     return LocalError(f"Cannot work in {directory} ({reason}): mend its permissions, or choose another directory.")

@@ -148,6 +148,14 @@ class Job:
             raise Refused(self.view.refusal)
 
     async def _news(self) -> None:
-        """Returns at the next news; where none came for a while, the scheduler is asked."""
-        if not await self._lines.grows(self.booking.poll_seconds):
+        """Returns at the next news; where none came for a while, the scheduler is asked.
+
+        The end of a booking ends its jobs, and each is told before the bill: a job of which then nothing was heard
+        will not be heard of any more.
+        """
+        if not await self._lines.grows(self.booking.poll_seconds) and not self.view.over:
+            if self.booking.view.over:
+                raise BivouacError(
+                    f"Booking {self.booking.booking_id} is over, and of job {self.job_id} no end is known."
+                )
             self.booking.ask_soon()

@@ -131,7 +131,7 @@ def _network(message: Message, names: Names) -> str | None:
         case job.JobExited():
             return f"{node(message.node_id, names)} says {message.job_id} {message.status}"
         case probe.ProbePassed():
-            return f"{node(message.node_id, names)} passed its test job, score {message.score_millionths / 10**6:.3f}"
+            return f"{node(message.node_id, names)} passed its test job, score {message.score_millionths / 10**6:f}"
         case probe.ProbeFailed():
             return f"{node(message.node_id, names)} failed its test job: {message.detail}"
         case probe.ProbeUnmeasurable():

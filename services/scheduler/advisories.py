@@ -4,6 +4,9 @@ from typing import Annotated
 
 import msgspec
 
+from libs.local.nats import CONNECTED, CONNECTIONS
+from libs.local.outsiders import OUTSIDE_CONNECTIONS
+
 Name = Annotated[str, msgspec.Meta(max_length=64)]
 
 
@@ -50,7 +53,13 @@ class Connection(msgspec.Struct, frozen=True):
 class Connections(msgspec.Struct, frozen=True):
     server_id: str
     total: int
-    connections: list[Connection]
+    connections: list[Connection] = msgspec.field(default_factory=list)
+
+
+COMINGS_AND_GOINGS = CONNECTED.rpartition(".")[0] + ".*"
+"""Both in one subscription: each has a task of its own, and a connection must not be seen to go before it came."""
+
+CENSUSES = (CONNECTIONS, OUTSIDE_CONNECTIONS)
 
 
 class Census(msgspec.Struct, frozen=True):

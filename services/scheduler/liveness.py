@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 
 from libs.bus.reach import Reach
 from libs.clock import now_ms
 from libs.ids import new_id
-from services.scheduler.advisories import Advisory, Beat, Census
+from libs.local.nats import CONNECTED
+from services.scheduler.advisories import CENSUSES, COMINGS_AND_GOINGS, Advisory, Beat, Census
 from services.scheduler.domain.liveness import FleetView, Known, Lost
 from services.scheduler.fleet import look_at_node, lose_node
 from services.scheduler.settings import Settings
@@ -65,7 +67,6 @@ class Liveness:
 
     def __init__(self, settings: Settings) -> None:
         self.view = FleetView(settings.rules())
-        self._settings = settings
         self._decode = msgspec.json.Decoder(Beat).decode
         self._hear = self.view.hear
         self._advisory = msgspec.json.Decoder(Advisory).decode
@@ -96,8 +97,7 @@ class Liveness:
     async def watch(self, reach: Reach) -> None:
         """For as long as this connection lives."""
         heard = [
-            await reach.nats.subscribe(self._settings.connected_subject, cb=self._connect),
-            await reach.nats.subscribe(self._settings.disconnected_subject, cb=self._disconnect),
+            await reach.nats.subscribe(COMINGS_AND_GOINGS, cb=self._come_or_go),
             # Beside the durable consumer, because there it may come after the news that the connection has closed.
             await reach.nats.subscribe(NodeLeaving.pattern(), cb=self._leave),
         ]
@@ -116,13 +116,12 @@ class Liveness:
         self.view.begin(clock_ms())
         self._incomplete.set()
 
-    async def _connect(self, message: Msg) -> None:
-        came = self._advisory(message.data)
-        self.view.connect(came.client.user, came.connection)
-
-    async def _disconnect(self, message: Msg) -> None:
-        went = self._advisory(message.data)
-        lost = self.view.disconnect(went.client.user, went.connection, went.reason, clock_ms())
+    async def _come_or_go(self, message: Msg) -> None:
+        told = self._advisory(message.data)
+        if message.subject == CONNECTED:
+            self.view.connect(told.client.user, told.connection)
+            return
+        lost = self.view.disconnect(told.client.user, told.connection, told.reason, clock_ms())
         if lost is not None:
             self._propose(lost)
 
@@ -171,17 +170,21 @@ class Liveness:
                 self.view.complete_with(found, clock_ms())
 
     async def _connections(self, reach: Reach) -> list[tuple[str, str]]:
-        """Every key with its connection, page by page."""
+        """Every key with its connection, in every account, page by page."""
         found: list[tuple[str, str]] = []
-        total = 1
-        while len(found) < total:
-            question = msgspec.json.encode({"auth": True, "limit": _CENSUS_PAGE, "offset": len(found)})
-            answer = await reach.nats.request(self._settings.connections_subject, question, timeout=1.0)
-            page = msgspec.json.decode(answer.data, type=Census).data
-            if not page.connections:
-                break
-            total = page.total
-            found += [(one.authorized_user, f"{page.server_id}/{one.cid}") for one in page.connections]
+        for subject in CENSUSES:
+            with contextlib.suppress(NoRespondersError):  # a server that has no such account
+                listed: list[tuple[str, str]] = []
+                total = 1
+                while len(listed) < total:
+                    question = msgspec.json.encode({"auth": True, "limit": _CENSUS_PAGE, "offset": len(listed)})
+                    answer = await reach.nats.request(subject, question, timeout=1.0)
+                    page = msgspec.json.decode(answer.data, type=Census).data
+                    listed += [(one.authorized_user, f"{page.server_id}/{one.cid}") for one in page.connections]
+                    total = page.total if page.connections else 0
+                found += listed
+        if not found:
+            raise TimeoutError("not even our own connection is told")
         return found
 
     async def _learn(self, reach: Reach) -> None:

@@ -18,8 +18,6 @@ class Settings(BusSettings, frozen=True, kw_only=True):
     BIVOUAC_GRACE_SECONDS          how long a node may be without a connection that the server closed
     BIVOUAC_SILENCE_SECONDS        how long a node may be without a heartbeat
     BIVOUAC_BEGIN_GRACE_SECONDS    how long everybody has to be heard after we, or the server, came back
-    BIVOUAC_CONNECTED_SUBJECT, BIVOUAC_DISCONNECTED_SUBJECT, BIVOUAC_CONNECTIONS_SUBJECT
-                                   where the NATS server's account tells of its clients
     """
 
     hold_seconds: Seconds = 60.0
@@ -28,9 +26,6 @@ class Settings(BusSettings, frozen=True, kw_only=True):
     grace_seconds: Seconds = 0.75
     silence_seconds: Seconds = 15.0
     begin_grace_seconds: Seconds = 12.0
-    connected_subject: str = "sys.client.connect"
-    disconnected_subject: str = "sys.client.disconnect"
-    connections_subject: str = "sys.connz"
 
     def limits(self) -> Limits:
         return Limits(

@@ -91,7 +91,7 @@ def called_name(call: ast.Call) -> str:
 
 @pytest.mark.parametrize("top", ["services", "libs", "sdk", "examples", "benchmarks", "tests"])
 def test_subjects_are_spelled_in_wire_alone(top: str) -> None:
-    prefixes = ("cmd.", "evt.", "qry.", "tel.", "dead.")
+    prefixes = tuple(f"{kind}." for kind in ("cmd", "evt", "qry", "tel", "dead"))
     spelled = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.value}"
         for path in sources()

@@ -179,7 +179,7 @@ async def test_ranks_come_from_the_board_and_survive_its_loss(reputation: Reputa
                 await running.publish(passed(node))
         lower = {A: interval_of(3, 0), B: interval_of(1, 0), C: interval_of(3, 0)}
         ranks = {A: 1, B: 3, C: 1}
-        await on_board(valkey, lower)
+        await board_of(valkey, lower)
         for node in (A, B, C):
             await known(running, node, lower_millis=lower[node], rank=ranks[node])
 
@@ -187,14 +187,14 @@ async def test_ranks_come_from_the_board_and_survive_its_loss(reputation: Reputa
         answer = await asked(running, B)  # at once: counted in PostgreSQL until the board is whole
         assert isinstance(answer, ReputationGiven)
         assert answer.rank == 3
-        await on_board(valkey, lower)
+        await board_of(valkey, lower)
 
         await running.publish(failed(A, Reason.wrong_answer))
         await known(running, A, rank=3)
-        await on_board(valkey, {**lower, A: interval_of(3, 20)})
+        await board_of(valkey, {**lower, A: interval_of(3, 20)})
 
 
-async def on_board(valkey: Redis, expected: dict[str, int]) -> None:
+async def board_of(valkey: Redis, expected: dict[str, int]) -> None:
     async with asyncio.timeout(10):
         while True:
             entries = cast("list[tuple[bytes, float]]", await valkey.zrange("reputation:board", 0, -1, withscores=True))
@@ -206,7 +206,7 @@ async def on_board(valkey: Redis, expected: dict[str, int]) -> None:
 
 async def test_an_incomplete_board_is_not_believed(reputation: Reputation, valkey: Redis) -> None:
     async with reputation(board_seconds=600, board_rebuild_seconds=600) as running:
-        await on_board(valkey, {})
+        await board_of(valkey, {})
         await running.publish(passed(A))
         await running.publish(passed(B))
         await running.publish(passed(B))

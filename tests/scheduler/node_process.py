@@ -1,4 +1,4 @@
-"""A node as a process of its own: joins under its key, beats, and leaves when it is asked to. Run with --help's words.
+"""A node as a process of its own: joins under its key, beats, and leaves when it is asked to.
 
     python -m tests.scheduler.node_process URL SEED_FILE BOOT [BEAT_SECONDS] [LEASE,LEASE]
 

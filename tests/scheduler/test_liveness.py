@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,13 +13,13 @@ import pytest_asyncio
 from libs import nkey
 from libs.bus import ask
 from libs.clock import now_ms
-from libs.local.nats import CONNECTED, CONNECTIONS, DISCONNECTED
 from libs.local.servers import LocalServers
 from services.scheduler.__main__ import service
 from services.scheduler.domain.booking import lease_id
 from services.scheduler.settings import Settings
 from tests.conftest import Running
 from tests.scheduler import builders
+from tests.scheduler.processes import NodeProcess
 from wire.booking import BookingPlaced, ClusterDegraded, ClusterReady, LeaseEnded, NodesHeld
 from wire.node import Heartbeat, NodeAdmitted, NodeLost, NodeWithdrawn, StartRayNode, StopRayNode
 
@@ -29,35 +28,6 @@ ROOT = Path(__file__).parent.parent.parent
 KEYS = ("pricing", "prober", "reputation")
 
 Serve = Callable[..., AbstractAsyncContextManager[Running]]
-
-
-class NodeProcess:
-    """A node that can be done harm to."""
-
-    def __init__(self, url: str, seed_file: Path) -> None:
-        self.node_id = nkey.load(seed_file).public_key
-        self._url, self._seed_file = url, seed_file
-        self._process: asyncio.subprocess.Process | None = None
-        self._boots = 0
-
-    async def start(self, beat: float = 5.0, leases: str = "") -> None:
-        self._boots += 1
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.scheduler.node_process", self._url, str(self._seed_file)),
-            *(f"boot_{self._boots}", str(beat), leases),
-            cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        assert await self._process.stdout.readline() == b"joined\n"
-
-    def send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    async def end(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -80,13 +50,6 @@ def serve(running_service: Serve, settings: Callable[..., Awaitable[Any]]) -> Ca
 async def never(running: Running, seconds: float) -> None:
     await asyncio.sleep(seconds)
     assert list(running.all_heard(NodeLost)) == []
-
-
-def test_the_subjects_are_those_of_the_embedded_server() -> None:
-    subjects = Settings(nats_url="", database_url="")
-    assert subjects.connected_subject == CONNECTED
-    assert subjects.disconnected_subject == DISCONNECTED
-    assert subjects.connections_subject == CONNECTIONS
 
 
 async def test_a_killed_node_is_lost_at_once_and_its_next_process_is_admitted(
