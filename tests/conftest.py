@@ -34,6 +34,7 @@ from libs.ids import new_id
 from libs.local.nats import NkeyUser
 from libs.local.servers import LocalServers
 from libs.settings import BusSettings
+from tests.e2e.network import live_network as live_network
 from wire.catalog import SERVICES
 from wire.message import Message, decode, deduplication_id, encode
 from wire.streams import STREAMS

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from wire import access, booking, job, ledger, node, probe, quote, reputation
+from wire import access, booking, job, ledger, market, node, probe, quote, reputation
 from wire.message import Message
 
 Party = Literal[
@@ -37,22 +37,25 @@ class Entry(msgspec.Struct, frozen=True):
 
 CATALOG: tuple[Entry, ...] = (
     Entry(quote.GetQuote, ("partner",), ("pricing",)),
+    Entry(market.EstimateWorkload, ("partner",), ("pricing",)),
+    Entry(market.GetEarnings, ("partner", "operator"), ("pricing",)),
+    Entry(market.MarketRate, ("partner",), ("pricing",)),
     Entry(booking.PlaceBooking, ("partner",), ("scheduler",)),
     Entry(booking.ReleaseBooking, ("partner",), ("scheduler",)),
     Entry(booking.BookingPlaced, ("scheduler",), ("pricing", "partner")),
     Entry(booking.BookingQuoted, ("pricing",), ("scheduler", "partner")),
     Entry(booking.QuoteDeclined, ("pricing",), ("scheduler", "partner")),
-    Entry(booking.NodesHeld, ("scheduler",), ("ledger", "partner")),
+    Entry(booking.NodesHeld, ("scheduler",), ("pricing", "ledger", "partner")),
     Entry(booking.EscrowFunded, ("ledger",), ("scheduler", "partner")),
     Entry(booking.EscrowDeclined, ("ledger",), ("scheduler", "partner")),
-    Entry(booking.BookingRefused, ("scheduler",), ("partner",)),
-    Entry(booking.ClusterReady, ("scheduler",), ("partner",)),
+    Entry(booking.BookingRefused, ("scheduler",), ("pricing", "partner")),
+    Entry(booking.ClusterReady, ("scheduler",), ("pricing", "partner")),
     Entry(booking.ClusterRestarting, ("scheduler",), ("partner",)),
-    Entry(booking.NodeReplaced, ("scheduler",), ("partner",)),
+    Entry(booking.NodeReplaced, ("scheduler",), ("pricing", "partner")),
     Entry(booking.ReplacementReady, ("scheduler",), ("ledger", "partner")),
     Entry(booking.ClusterDegraded, ("scheduler",), ("partner",)),
-    Entry(booking.LeaseEnded, ("scheduler",), ("ledger", "reputation", "partner")),
-    Entry(booking.BookingEnded, ("scheduler",), ("ledger", "courier", "partner")),
+    Entry(booking.LeaseEnded, ("scheduler",), ("pricing", "ledger", "reputation", "partner")),
+    Entry(booking.BookingEnded, ("scheduler",), ("pricing", "ledger", "courier", "partner")),
     Entry(booking.LeaseCharged, ("ledger",), ("partner",)),
     Entry(booking.GapRefunded, ("ledger",), ("partner",)),
     Entry(booking.BookingSettled, ("ledger",), ("scheduler", "partner")),

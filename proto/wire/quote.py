@@ -1,5 +1,7 @@
 """What a cluster costs: asked for by a partner, answered by pricing."""
 
+from typing import Annotated
+
 import msgspec
 
 from wire.message import Query, Reply, Token, UnixMs
@@ -19,6 +21,10 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     total: Money
     issued_at: UnixMs
     expires_at: UnixMs
+    ready_p50_ms: UnixMs | None = None
+    """From the order to the ready cluster: of clusters of this model that became ready, half did within this time."""
+    ready_p90_ms: UnixMs | None = None
+    ready_samples: Annotated[int, msgspec.Meta(ge=0, description="Of how many clusters; few tell nothing.")] = 0
 
 
 class GetQuote(Query, frozen=True, kw_only=True):

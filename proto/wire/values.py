@@ -120,6 +120,9 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     address: Word = "127.0.0.1"
     ray_ports: PortBlock
     agent_version: Word = "0"
+    disk: Literal["unknown", "hdd", "ssd", "nvme"] = "unknown"
+    ask_hourly: Money | None = None
+    """What the provider wants for an hour of each unit (RNP-021), in USD; sold at ask × (1 + 5/95). None: any price."""
 
     @property
     def units(self) -> int:
@@ -136,6 +139,17 @@ class ClusterRequest(msgspec.Struct, frozen=True, kw_only=True):
     gpus_per_node: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     bandwidth_tier: BandwidthTier = BandwidthTier.low_1
     country: Country | None = None
+    vram_mb_min: Annotated[int, msgspec.Meta(ge=0, le=10**7)] = 0
+    memory_bandwidth_mb_s_min: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+    tensor_cores_min: Annotated[int, msgspec.Meta(ge=0, le=10**6)] = 0
+    cpu_model: Word | None = None
+    """Words the name of a node's processor has to contain, such as EPYC."""
+    cpu_mhz_min: Annotated[int, msgspec.Meta(ge=0, le=20_000)] = 0
+    cpu_cores_min: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
+    memory_mb_min: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
+    disk: Literal["any", "ssd", "nvme"] = "any"
+    """At least this kind: nvme is an ssd too."""
+    reputation_millis_min: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
 
 
 class QuoteLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from bivouac.client import Client, cluster
 from bivouac.command import REFUSED, Session, command
 from bivouac.errors import Refused
 from bivouac.view import BookingView
+from wire.booking import BookingRefused, EscrowDeclined, QuoteDeclined
 from wire.quote import Quote
 from wire.values import BandwidthTier, ClusterRequest, Money, Reason, Refusal
 
@@ -144,7 +145,8 @@ async def _plan(session: Session, client: Client, wanted: ClusterRequest, limit:
 async def _told_until_ready(booking: Booking, names: dict[str, str], tell: Callable[[str], None]) -> BookingView:
     async def narrate_on() -> None:
         async for message in booking.events():
-            tell(narrate.line(message, names))
+            if not isinstance(message, BookingRefused | QuoteDeclined | EscrowDeclined):  # raised, and said once
+                tell(narrate.line(message, names))
 
     telling = asyncio.create_task(narrate_on())
     try:

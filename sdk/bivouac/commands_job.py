@@ -1,5 +1,6 @@
 """run, logs, result: work on a cluster, its lines live, its files back."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -85,7 +86,7 @@ async def _follow(session: Session, booking: Booking, job: Job, out: Path | None
     else:
         _conclude(session, view, out if found else None)
     if view.state != "succeeded":
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(_exit_code(view))
 
 
 async def _fetch(session: Session, job: Job, out: Path) -> list[Path]:
@@ -93,8 +94,16 @@ async def _fetch(session: Session, job: Job, out: Path) -> list[Path]:
         return await job.result(out, progress=progress)
 
 
+def _exit_code(view: JobView) -> int:
+    """The job's own, where Ray's words in the detail name it; else 1."""
+    named = re.search(r"exit code (\d{1,3})\b", view.detail)
+    code = int(named[1]) if named else REFUSED
+    return code if 0 < code < 256 else REFUSED
+
+
 def _conclude(session: Session, view: JobView, out: Path | None) -> None:
-    session.terminal.note(f"Job {view.job_id} {view.state}" + (f": {view.detail}" if view.detail else "."))
+    why = view.detail.splitlines()[0] if view.detail else ""  # the rest repeats the log
+    session.terminal.note(f"Job {view.job_id} {view.state}" + (f": {why}" if why else "."))
     if out is not None:
         session.terminal.note(f"Its result is in {out}.")
 

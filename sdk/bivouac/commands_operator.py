@@ -8,6 +8,7 @@ from bivouac import narrate, render
 from bivouac.amounts import show
 from bivouac.command import REFUSED, Session, command
 from bivouac.errors import Invalid
+from wire.node import NodeJoined
 from wire.values import Reason
 
 PublicKey = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="A public nkey, U….")]
@@ -77,6 +78,8 @@ async def watch(session: Session) -> None:
     names = await session.names(operator)
     session.detached = ""
     async for message in operator.watch():
+        if isinstance(message, NodeJoined):
+            names[message.node_id] = message.spec.name
         if session.terminal.as_json:
             session.terminal.document(message)
         else:

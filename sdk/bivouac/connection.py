@@ -16,7 +16,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
 
-from bivouac.errors import BivouacError, Invalid, Refused, Unreachable
+from bivouac.errors import BivouacError, Invalid, NotAllowed, Refused, Unreachable
 from bivouac.keys import public_key
 from wire.access import Identity
 from wire.catalog import message_on
@@ -204,7 +204,7 @@ class Connection:
             except (NoStreamResponseError, nats.errors.Error, TimeoutError, OSError) as error:
                 failure = error
             if self._forbidden(subject):
-                raise BivouacError(f"The network does not let {self.identity} {verb} {subject}.") from failure
+                raise NotAllowed(f"The network does not let {self.identity} {verb} {subject}.") from failure
             if time.monotonic() + pause >= deadline:
                 raise Unreachable(
                     f"No answer on {subject} within {timeout:.0f} s: is every service up? Asking again is safe."

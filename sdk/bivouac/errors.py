@@ -15,6 +15,10 @@ class Unreachable(BivouacError):
     """The network did not answer."""
 
 
+class NotAllowed(BivouacError):
+    """This identity may not do that on this network."""
+
+
 class TookTooLong(BivouacError, TimeoutError):
     """It has not happened yet; it may still, and asking again is safe."""
 

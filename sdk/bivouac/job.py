@@ -100,7 +100,8 @@ class Job:
                 await self._fetch(view.result, archive, progress)
                 found = await asyncio.to_thread(files.unpack, archive, Path(to))
         if view.state != "succeeded":
-            raise JobFailed(f"Job {self.job_id} {view.state}: {view.detail or 'it gave no reason; see its log'}")
+            why = view.detail.splitlines()[0] if view.detail else "it gave no reason, see its log"
+            raise JobFailed(f"Job {self.job_id} {view.state}: {why}")
         if view.result is None:
             raise BivouacError(f"Job {self.job_id} left no result: a job writes files into $BIVOUAC_RESULT.")
         return found

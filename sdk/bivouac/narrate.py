@@ -1,15 +1,11 @@
 """Every event as one line for people; an event that is new to this client is shown by its subject."""
 
-import re
-
 from bivouac.amounts import show, show_duration
-from bivouac.render import Names, node, request
-from wire import access, booking, job, ledger, probe, reputation
+from bivouac.render import Names, node, request, terminal_safe
+from wire import access, booking, job, ledger, market, probe, reputation
 from wire import node as fleet
 from wire.message import Message
-from wire.values import Refusal
-
-_STEERS = re.compile(r"\x1b(?!\[[0-9;]{0,32}m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+from wire.values import Money, Refusal
 
 
 def line(message: Message, names: Names | None = None) -> str:
@@ -24,11 +20,6 @@ def line(message: Message, names: Names | None = None) -> str:
         case _:
             told = _network(message, names)
     return terminal_safe(told or message.subject())
-
-
-def terminal_safe(text: str) -> str:
-    """Without what steers a terminal, save colours: a node's words must not move anybody's cursor."""
-    return _STEERS.sub("", text)
 
 
 def refusal(said: Refusal) -> str:
@@ -147,6 +138,9 @@ def _network(message: Message, names: Names) -> str | None:
             return f"{message.subject()}: {refusal(message.refusal)}"
         case ledger.LedgerHeadPublished():
             return f"ledger at {message.height:,} transfers, head {message.head[:16]}…"
+        case market.MarketRate():
+            rate = f"{show(Money(message.hourly_micros))} a GPU-hour"
+            return f"{message.partner} saw {message.source} ask {rate} for {message.model}"
         case access.PartnerRegistered():
             return f"{message.partner} registered with {node(message.public_key)}"
         case access.IdentityBanned():

@@ -1,5 +1,6 @@
 """What the network answered, as tables for people; every number that is shown follows from others that are shown."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -18,7 +19,12 @@ from wire.values import ClusterRequest, LeaseUse, Money
 Names = Mapping[str, str]
 """Node names by node id, from the fleet; an id without a name is shown by its ends."""
 
-MS_PER_HOUR = 3_600_000
+_STEERS = re.compile(r"\x1b(?!\[[0-9;]{0,32}m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+
+
+def terminal_safe(text: str) -> str:
+    """Without what steers a terminal, save colours: a node's words must not move anybody's cursor."""
+    return _STEERS.sub("", text)
 
 
 def node(node_id: str, names: Names | None = None) -> str:
@@ -47,10 +53,11 @@ def quote(given: Quote) -> RenderableType:
     table = _table(f"Quote {given.quote_id}", "line", "why", "× factor", "= USD per hour")
     for line in given.lines:
         factor = f"{line.numerator:,}" + (f" / {line.denominator:,}" if line.denominator != 1 else "")
-        table.add_row(line.name, line.why, factor, show_number(line.amount))
+        _row(table, line.name, line.why, factor, show_number(line.amount))
     wanted = given.request
+    nodes = "1 node" if wanted.nodes == 1 else f"{wanted.nodes} nodes"
     total = (
-        f"At most {show_number(given.hourly)} × {wanted.nodes} nodes × {wanted.duration_seconds:,} s / 3,600 "
+        f"At most {show_number(given.hourly)} × {nodes} × {wanted.duration_seconds:,} s / 3,600 "
         f"= {show(given.total)}; held until {moment(given.expires_at)}."
     )
     return Group(Text(f"{request(wanted)}."), table, Text(total))
@@ -60,7 +67,8 @@ def uses(title: str, leases: Sequence[LeaseUse], names: Names | None = None) -> 
     """Leases, each with the product its cost follows from."""
     table = _table(title, "node", "USD per hour × ms billed / 3,600,000", "= cost", "= fee", "+ burned", "coupons")
     for use in leases:
-        table.add_row(
+        _row(
+            table,
             node(use.node_id, names),
             f"{show_number(use.hourly)} × {use.billed_ms:,}",
             show_number(use.cost),
@@ -76,7 +84,7 @@ def receipt(given: Receipt, names: Names | None = None) -> RenderableType:
     table.add_section()
     coupons = Money(sum(use.coupons.amount for use in given.uses), "COUPON")
     numbers = [show_number(money) for money in (given.cost, given.fee, given.burned, coupons)]
-    table.add_row("all", "", *numbers)
+    _row(table, "all", "", *numbers)
     if given.uses_left_out:
         table.caption = f"{given.uses_left_out:,} more leases are not shown"
     left = f" + {show_number(given.remaining)} still in escrow" if given.remaining.amount else ""
@@ -92,8 +100,8 @@ def statement(given: Statement, names: Names | None = None) -> RenderableType:
         *pools(given),
         f"job reward = N_i / ΣN × compute pool = {show_number(reward.coupons)} / {show_number(given.all_coupons)} × "
         f"{show_number(given.compute_pool)} = {show(reward.job_reward)}",
-        f"availability = w_i / Σw × availability pool, w = b⁴ × t³ × m² × c: {reward.weight} / {given.all_weights} × "
-        f"{show_number(given.availability_pool)} = {show(reward.availability_reward)}",
+        f"availability = w_i / Σw × availability pool = {show(reward.availability_reward)}, w = b⁴ × t³ × m² × c:",
+        f"  {reward.weight} / {given.all_weights} × {show_number(given.availability_pool)}",
         f"paid in all: {show_number(reward.job_reward)} + {show_number(reward.availability_reward)} = "
         f"{show(_sum(reward))}; balance {show(given.balance)}",
     ]
@@ -124,26 +132,32 @@ def epoch(closed: EpochClosed, names: Names | None = None) -> RenderableType:
         "node",
         "coupons N_i",
         "= job reward",
-        "score P_i",
+        "weight w_i",
         "= availability",
         "RENDER in all",
     )
     for reward in closed.rewards:
-        table.add_row(
+        _row(
+            table,
             node(reward.node_id, names),
             show_number(reward.coupons),
             show_number(reward.job_reward),
-            f"{reward.score_millionths:,}",
+            reward.weight,
             show_number(reward.availability_reward),
             show_number(_sum(reward)),
         )
     table.add_section()
-    coupons = Money(sum(reward.coupons.amount for reward in closed.rewards), "COUPON")
-    scores = sum(reward.score_millionths for reward in closed.rewards)
     jobs = Money(sum(reward.job_reward.amount for reward in closed.rewards), "RENDER")
     idle = Money(sum(reward.availability_reward.amount for reward in closed.rewards), "RENDER")
     both = Money(jobs.amount + idle.amount, "RENDER")
-    table.add_row("all", show_number(coupons), show_number(jobs), f"{scores:,}", show_number(idle), show_number(both))
+    sums = (
+        show_number(closed.all_coupons),
+        show_number(jobs),
+        closed.all_weights,
+        show_number(idle),
+        show_number(both),
+    )
+    _row(table, "all", *sums)
     left_out = closed.nodes - len(closed.rewards)
     more = [f"{left_out:,} more nodes earned something: ask for their statements."] if left_out > 0 else []
     last = f"burned {show(closed.burned)}; carried over to the next epoch {show(closed.carried_over)}"
@@ -155,7 +169,8 @@ def fleet(view: FleetView) -> RenderableType:
         f"{len(view.nodes)} nodes", "name", "node", "GPUs", "model", "country", "bandwidth", "state", "trust"
     )
     for row in view.nodes:
-        table.add_row(
+        _row(
+            table,
             row.name,
             row.node_id,
             str(row.gpus),
@@ -171,7 +186,8 @@ def fleet(view: FleetView) -> RenderableType:
 def bookings(rows: Sequence[BookingStatus]) -> RenderableType:
     table = _table(f"{len(rows)} bookings", "booking", "state", "cluster", "at most", "ready at", "expires at")
     for row in rows:
-        table.add_row(
+        _row(
+            table,
             row.booking_id,
             row.state,
             request(row.request),
@@ -185,18 +201,18 @@ def bookings(rows: Sequence[BookingStatus]) -> RenderableType:
 def booking(row: BookingStatus, names: Names | None = None) -> RenderableType:
     table = _table(f"Booking {row.booking_id}", "", "")
     table.show_header = False
-    table.add_row("state", row.state + (f": {row.detail}" if row.detail else ""))
-    table.add_row("cluster", request(row.request))
-    table.add_row("at most", show(row.max_total))
-    table.add_row("ready at", moment(row.ready_at))
-    table.add_row("expires at", moment(row.expires_at))
+    _row(table, "state", row.state + (f": {row.detail}" if row.detail else ""))
+    _row(table, "cluster", request(row.request))
+    _row(table, "at most", show(row.max_total))
+    _row(table, "ready at", moment(row.ready_at))
+    _row(table, "expires at", moment(row.expires_at))
     for node_id in row.node_ids:
-        table.add_row("head" if node_id == row.head_node_id else "worker", node(node_id, names))
+        _row(table, "head" if node_id == row.head_node_id else "worker", node(node_id, names))
     for job in row.jobs:
-        table.add_row(f"job {job.job_id}", job.state + (f": {job.detail}" if job.detail else ""))
+        _row(table, f"job {job.job_id}", job.state + (f": {job.detail}" if job.detail else ""))
     if row.refusal is not None:
-        table.add_row("refused", row.refusal.detail or row.refusal.reason.value)
-        table.add_row("nearest", row.refusal.nearest or "–")
+        _row(table, "refused", row.refusal.detail or row.refusal.reason.value)
+        _row(table, "nearest", row.refusal.nearest or "–")
     return table
 
 
@@ -210,13 +226,20 @@ def audit(report: AuditReport) -> RenderableType:
         f"Audit {verdict}: {report.transfers:,} transfers, head {report.head[:16]}…", "invariant", "holds", ""
     )
     for check in report.checks:
-        table.add_row(check.name, "yes" if check.holds else "NO", check.detail)
+        _row(table, check.name, "yes" if check.holds else "NO", check.detail)
     return table
 
 
+def _row(table: Table, *cells: str) -> None:
+    """Cells as they are: what others wrote is no markup."""
+    table.add_row(*(Text(terminal_safe(cell)) for cell in cells))
+
+
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    numeric = ("=", "+", "×", "USD", "coupons", "GPUs", "trust", "score", "RENDER")
+    table = Table(
+        title=Text(terminal_safe(title)), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    numeric = ("=", "+", "×", "USD", "coupons", "GPUs", "trust", "weight", "RENDER")
     for column in columns:
         table.add_column(column, justify="right" if column.startswith(numeric) else "left", overflow="fold")
     return table

@@ -1,6 +1,7 @@
 """What the command line prints: for people tables and bars, with --json one document on stdout and no more."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,9 +11,10 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from bivouac.errors import BivouacError, Invalid, Refused
-from bivouac.narrate import terminal_safe
+from bivouac.render import terminal_safe
 
 _WIDTH_OF_A_FILE = 140
+_CAPITALS = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class Terminal:
@@ -96,5 +98,5 @@ def failure(error: BivouacError) -> dict[str, Any]:
     """What a failed command prints with --json."""
     if isinstance(error, Refused):
         return {"error": {"reason": error.reason.value, "detail": str(error), "nearest": error.nearest}}
-    reason = "usage" if isinstance(error, Invalid) else type(error).__name__.lower()
+    reason = "usage" if isinstance(error, Invalid) else _CAPITALS.sub("_", type(error).__name__).lower()
     return {"error": {"reason": reason, "detail": str(error), "nearest": ""}}

@@ -7,7 +7,7 @@ from libs.bus.service import Service
 from libs.settings import load
 from services.scheduler.handlers import ANSWERS, EVERY, HANDLES
 from services.scheduler.liveness import Liveness
-from services.scheduler.refusals import turn_away
+from services.scheduler.refusals import refuse_query, turn_away
 from services.scheduler.settings import Settings
 from services.scheduler.store import Rows
 from wire.node import Heartbeat
@@ -25,6 +25,7 @@ def service(settings: Settings) -> Service:
         hears={Heartbeat: liveness.hear},
         background=[liveness.watch],
         refuse=turn_away,
+        refuse_query=refuse_query,
         owns=("booking", "job"),
     )
 

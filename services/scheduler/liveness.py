@@ -25,7 +25,7 @@ from services.scheduler.fleet import look_at_node, lose_node
 from services.scheduler.settings import Settings
 from services.scheduler.store import Rows
 from wire.message import Malformed, decode
-from wire.node import Heartbeat, NodeLeaving
+from wire.node import Heartbeat, NodeAdmitted, NodeLeaving
 
 _TICK_SECONDS = 0.05
 _STALL_MS = 2_000
@@ -33,7 +33,7 @@ _SILENCE_EVERY_MS = 1_000
 _LEARN_SECONDS = 2.0
 _STRANGER_SECONDS = (0.02, 2.0)
 _STRANGERS_MAX = 10_000
-_LEARN_OVERLAP_MS = 60_000
+_LEARN_OVERLAP_MS = 30_000
 _KEEP_SEEN_SECONDS = 15.0
 _CENSUS_SECONDS = 2.0
 _CENSUS_PAGE = 1024
@@ -73,7 +73,7 @@ class Liveness:
         self._before, self._after = Heartbeat.pattern().split("*")
         self._work: asyncio.Queue[Look | Declared] = asyncio.Queue()
         self._strangers: dict[str, str] = {}
-        self._stranger = asyncio.Event()
+        self._news = asyncio.Event()
         self._incomplete = asyncio.Event()
 
     def hear(self, subject: str, body: bytes) -> None:
@@ -87,7 +87,7 @@ class Liveness:
             self._work.put_nowait(Look(node_id, beat.boot_id, beat.leases))
         elif notice and len(self._strangers) < _STRANGERS_MAX:
             self._strangers[node_id] = beat.boot_id
-            self._stranger.set()
+            self._news.set()
 
     def last_seen(self, node_id: str) -> int:
         """Unix ms at which this process heard the node last; 0 for never."""
@@ -100,6 +100,7 @@ class Liveness:
             await reach.nats.subscribe(COMINGS_AND_GOINGS, cb=self._come_or_go),
             # Beside the durable consumer, because there it may come after the news that the connection has closed.
             await reach.nats.subscribe(NodeLeaving.pattern(), cb=self._leave),
+            await reach.nats.subscribe(NodeAdmitted.pattern(), cb=self._admit),
         ]
         try:
             await reach.nats.flush()
@@ -129,6 +130,9 @@ class Liveness:
         with contextlib.suppress(Malformed):
             leaving = decode(NodeLeaving, message.subject, message.data)
             self.view.drain(leaving.node_id, leaving.boot_id)
+
+    async def _admit(self, message: Msg) -> None:
+        self._news.set()
 
     def _propose(self, lost: Lost) -> None:
         log.info("a node is lost", extra={"data": {"node_id": lost.node_id, "reason": lost.reason}})
@@ -188,14 +192,14 @@ class Liveness:
         return found
 
     async def _learn(self, reach: Reach) -> None:
-        """What the rows say of nodes, whoever wrote it; sooner where a process speaks that they may know by now.
+        """What the rows say of nodes, whoever wrote it: at once when there is news, and every now and then.
 
-        Its first heartbeat often comes before its NodeJoined is committed: it is asked about in growing steps.
+        A process' first heartbeat often comes before its NodeJoined is committed: it is asked about in growing steps.
         """
-        since, pause = 0, _STRANGER_SECONDS[0]
+        since, patience = 0, _STRANGER_SECONDS[0]
         while True:
-            self._stranger.clear()
-            asked_at = now_ms()
+            self._news.clear()
+            asked_at, began = now_ms(), time.monotonic()
 
             async def ask(rows: Rows, since: int = since) -> list[Known]:
                 return await rows.changed_nodes(since)
@@ -205,17 +209,15 @@ class Liveness:
                 if self._strangers.get(known.node_id) == known.boot_id:
                     del self._strangers[known.node_id]
             since = asked_at - _LEARN_OVERLAP_MS
-            if self._strangers and pause < _STRANGER_SECONDS[1]:
-                await asyncio.sleep(pause)
-                pause *= 2
+            # However much news there is, learning it takes a fifth of our time at most.
+            await asyncio.sleep(max(patience, 4 * (time.monotonic() - began)))
+            if self._strangers and patience < _STRANGER_SECONDS[1]:
+                patience *= 2
                 continue
             self._strangers.clear()
-            pause = _STRANGER_SECONDS[0]
-            await asyncio.sleep(pause)
-            try:
-                await asyncio.wait_for(self._stranger.wait(), _LEARN_SECONDS)
-            except TimeoutError:
-                continue
+            patience = _STRANGER_SECONDS[0]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _LEARN_SECONDS)
 
     async def _keep_seen(self, reach: Reach) -> None:
         """For a successor of this process: without it he would not know how long a lost node had served."""

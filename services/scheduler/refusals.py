@@ -5,6 +5,7 @@ import hashlib
 from wire.access import MessageRefused
 from wire.catalog import message_on
 from wire.message import Message
+from wire.quote import Refused
 from wire.values import Reason, Refusal
 
 _SENDERS = ("partner", "node_id", "identity", "operator")
@@ -32,6 +33,11 @@ def turn_away(subject: str, message_id: str, body: bytes, reason: str, detail: s
         body_digest=hashlib.sha256(body).hexdigest(),
         refusal=Refusal(reason=Reason(reason), detail=detail[:2000]),
     )
+
+
+def refuse_query(subject: str, reason: str, detail: str) -> Refused:
+    """What the bus answers to a query that is none."""
+    return Refused(refusal=Refusal(reason=Reason(reason), detail=detail[:2000]))
 
 
 def sender_of(subject: str) -> str | None:

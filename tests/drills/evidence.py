@@ -12,8 +12,11 @@ import msgspec
 from nats.aio.client import Client as Nats
 
 from libs.bus import streams
+from libs.clock import now_ms
 from tests.drills.faults import REPEATED
 from wire.streams import EVENTS, STREAMS
+
+_REST_MS = 1000
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,10 @@ class Consumer:
 
 @dataclass
 class Evidence:
-    """Read once everything has settled; nothing of it changes then."""
+    """Read once everything has come to rest; the ledger still closes its epochs, after the `horizon` (Unix ms)."""
 
     database: asyncpg.Connection[asyncpg.Record]
+    horizon: int
     events: list[Stored] = field(default_factory=list)
     dead: list[Stored] = field(default_factory=list)
     consumers: list[Consumer] = field(default_factory=list)
@@ -65,7 +69,7 @@ class Evidence:
 
 
 async def collect(inside: Nats, database: asyncpg.Connection[asyncpg.Record]) -> Evidence:
-    found = Evidence(database)
+    found = Evidence(database, now_ms() - _REST_MS)
     found.events = await stored(inside, EVENTS.name)
     found.dead = await stored(inside, "DEAD")
     found.consumers = await consumers(inside)
@@ -76,7 +80,7 @@ async def stored(inside: Nats, stream: str) -> list[Stored]:
     """All of a stream, in its order."""
     info = (await streams.info(inside, stream))["state"]
     found: list[Stored] = []
-    for sequence in range(info["first_seq"], info["last_seq"] + 1):
+    for sequence in range(info["first_seq"], info["last_seq"] + 1) if info["messages"] else ():
         message = (await streams.api(inside, f"STREAM.MSG.GET.{stream}", {"seq": sequence}))["message"]
         headers = base64.b64decode(message.get("hdrs", "")).decode()
         ids = [line.split(": ", 1)[1] for line in headers.split("\r\n") if line.startswith("Nats-Msg-Id: ")]

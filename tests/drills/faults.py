@@ -53,18 +53,10 @@ class Faults:
 
     def _next(self) -> str:
         if not self._bag:
-            kills = [
-                *SERVERS,
-                "nats",
-                "nats",
-                "postgres",
-                *SCHEMAS,
-                "scheduler",
-                "ledger",
-                self._chance.choice([*FLEETS]),
-            ]
+            servers = [*SERVERS, "nats", "nats", "postgres"]
+            services = [*SCHEMAS, "scheduler", "ledger", self._chance.choice([*FLEETS])]
             others = ["relay", "relay", "kick", "kick", "freeze", "freeze", "events again", "commands again"]
-            self._bag = [*kills, *others]
+            self._bag = [*servers, *services, *others]
             self._chance.shuffle(self._bag)
         return self._bag.pop()
 

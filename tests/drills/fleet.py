@@ -47,8 +47,8 @@ def agent(url: str, directory: Path, name: str, number: int) -> Agent:
 
 def without_ray() -> None:
     """From here on the agents of this process start no Ray."""
-    leases.RayNode = cast("Any", light_ray.LightRayNode)  # type: ignore[misc]
-    ray_jobs.submit = cast("Any", light_ray.submit)
+    vars(leases)["RayNode"] = light_ray.LightRayNode
+    vars(ray_jobs)["submit"] = light_ray.submit
 
 
 async def run(url: str, directory: Path, names: list[str]) -> None:

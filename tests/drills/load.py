@@ -47,7 +47,8 @@ class Customer:
             try:
                 booking = await self.client.booking(booking_id)
                 try:
-                    await booking.release(_SETTLED_SECONDS)
+                    if not booking.view.over:
+                        await booking.release(_SETTLED_SECONDS)
                 finally:
                     await booking.close()
             except Refused as refused:

@@ -83,8 +83,11 @@ class DrillNetwork(LocalNetwork):
         os.kill(pid, how)
         return True
 
-    def log(self, name: str) -> Path:
-        return self.directory / "logs" / f"{name}.log"
+    async def retire(self, name: str) -> None:
+        """Stop a service for good."""
+        child = self._children.pop(name)
+        await child.stop()
+        self._registry.remove(child)
 
     def _start_service(self, name: str) -> None:
         if name in FLEETS:

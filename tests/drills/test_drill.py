@@ -89,6 +89,7 @@ async def drill(directory: Path, seed: int, seconds: float, settle: float, **set
         await faults.run(seconds)
         await asyncio.gather(*shopping)
         await asyncio.gather(*(one.finish() for one in customers))
+        await made.retire("prober")  # which would never rest
         await come_to_rest(inside, made, settle)
         report.breaches = [*made.died, *(wrong for one in customers for wrong in one.wrong)]
         report.breaches += spools_are_empty(made.directory / "nodes")

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from libs.bus.inbox import key_of
 from tests.drills.evidence import Evidence
 from tests.drills.network import SCHEMAS
@@ -61,7 +63,8 @@ async def nothing_waits(found: Evidence) -> AsyncIterator[str]:
         if consumer.waiting:
             yield f"waiting: {consumer.waiting} messages of {consumer.stream} for {consumer.name}"
     for schema in SCHEMAS:
-        (row,) = await found.rows(f"SELECT count(*) FROM {schema}.outbox WHERE stream_seq IS NULL")
+        unsent = f"SELECT count(*) FROM {schema}.outbox WHERE stream_seq IS NULL AND at < $1"
+        (row,) = await found.rows(unsent, found.horizon)
         if row[0]:
             yield f"waiting: {row[0]} messages in the outbox of {schema}"
 
@@ -70,8 +73,8 @@ async def nothing_is_lost(found: Evidence) -> AsyncIterator[str]:
     """Whatever was said is in the stream, and whoever reads that stream has had it."""
     kept = {event.deduplication for event in found.events}
     for schema in SCHEMAS:
-        rows = await found.rows(f"SELECT message_id, subject, body FROM {schema}.outbox WHERE stream = $1", EVENTS.name)
-        for row in rows:
+        said = f"SELECT message_id, subject, body FROM {schema}.outbox WHERE stream = $1 AND at < $2"
+        for row in await found.rows(said, EVENTS.name, found.horizon):
             if deduplication_id(row["message_id"], row["body"]) not in kept:
                 yield f"lost: {row['message_id']} of {schema} is not in the stream"
     for consumer in found.consumers:
@@ -140,10 +143,8 @@ async def nodes_are_leased_once(found: Evidence) -> AsyncIterator[str]:
         yield f"open: {lease_id} of {node_id[:8]} was never said to end"
 
 
-def leases_in(body: str) -> list[tuple[dict[str, Any], bool]]:
+def leases_in(body: bytes) -> list[tuple[dict[str, Any], bool]]:
     """The leases that a message of the scheduler begins, or, True, ends."""
-    import msgspec
-
     content = msgspec.json.decode(body)
     match content["type"]:
         case NodesHeld.__name__:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from services.pricing.domain.base import CATALOGUE, nearest_models
 from services.pricing.domain.fee import divide, price_of_ask
-from services.pricing.domain.quote import Terms, answer_order, id_for_order, multiplied_out, quote
+from services.pricing.domain.lines import multiplied_out
+from services.pricing.domain.quote import Terms, answer_order, id_for_order, quote
 from services.pricing.domain.tiers import TIERS, classify
 from wire.booking import BookingPlaced, BookingQuoted, QuoteDeclined
 from wire.quote import Quote

@@ -213,14 +213,19 @@ async def test_a_job_prints_its_lines_and_ends_as_it_ends(run: Run, network: Net
     assert (lines[2]["job"]["state"], lines[2]["files"]) == ("succeeded", ["answer.txt"])
 
 
-async def test_a_failed_or_refused_job_is_code_1(run: Run, network: Network, tmp_path: Path) -> None:
+async def test_a_failed_job_ends_as_it_ended_and_a_refused_one_is_code_1(
+    run: Run, network: Network, tmp_path: Path
+) -> None:
     await answer_everything(network)
     (tmp_path / "main.py").write_text("print(1)")
-    network.on(SubmitJob, lambda order: (told.accepted(order), told.finished(order, "failed", detail="exit code 3")))
+    detail = "Job entrypoint command failed with exit code 3, last logs:\nline"
+    network.on(SubmitJob, lambda order: (told.accepted(order), told.finished(order, "failed", detail=detail)))
     words = ("run", "bkg_9", "--files", str(tmp_path), "--", "python", "main.py")
     failed = await run(*words)
-    assert failed.exit_code == 1
-    assert "failed: exit code 3" in failed.stderr
+    assert failed.exit_code == 3
+    assert "failed: Job entrypoint command failed with exit code 3" in failed.stderr
+    network.on(SubmitJob, lambda order: (told.accepted(order), told.finished(order, "stopped")))
+    assert (await run(*words)).exit_code == 1
     refusal = Refusal(reason=Reason.not_ready, detail="It is starting.")
     network.on(SubmitJob, lambda order: JobRefused(**told.ids(order), job_id=order.job_id, refusal=refusal))
     refused = await run(*words)

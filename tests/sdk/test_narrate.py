@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bivouac.narrate import line, terminal_safe
+from bivouac.narrate import line
+from bivouac.render import terminal_safe
 from tests.sdk.samples import sample
 from wire.catalog import CATALOG
 from wire.job import JobLog
