@@ -46,10 +46,12 @@ RUN pip install --constraint constraints.txt ./sdk '.[node,workload]'
 COPY --from=wheels /wheels /wheels
 RUN pip install --no-deps --force-reinstall /wheels/*.whl \
     && install --directory --owner bivouac --group bivouac /var/lib/bivouac
-ENV BIVOUAC_NODE_DIRECTORY=/var/lib/bivouac/node
+ENV BIVOUAC_NODE_DIRECTORY=/var/lib/bivouac/node BIVOUAC_READY_FILE=/tmp/ready
 USER bivouac
 WORKDIR /var/lib/bivouac
 VOLUME /var/lib/bivouac
+# The file is touched every 5 s while the agent is on the network.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD find /tmp/ready -mmin -0.4 | grep -q .
 ENTRYPOINT ["python", "-m", "services.node_agent"]
 
 FROM base AS node-agent-cuda
@@ -61,8 +63,9 @@ RUN pip install --no-deps --force-reinstall /wheels/*.whl \
     && install --directory --owner bivouac --group bivouac /var/lib/bivouac
 # The NVIDIA container runtime reads the first two and brings the driver in.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility \
-    BIVOUAC_NODE_DIRECTORY=/var/lib/bivouac/node
+    BIVOUAC_NODE_DIRECTORY=/var/lib/bivouac/node BIVOUAC_READY_FILE=/tmp/ready
 USER bivouac
 WORKDIR /var/lib/bivouac
 VOLUME /var/lib/bivouac
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD find /tmp/ready -mmin -0.4 | grep -q .
 ENTRYPOINT ["python", "-m", "services.node_agent"]

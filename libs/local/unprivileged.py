@@ -14,6 +14,7 @@ _CLONE_NEWUSER = 0x10000000
 _PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}.get(os.uname().machine, -1)
 _CAP_DAC_OVERRIDE = 1
+_TRIES = 3
 
 
 def drop_root(directory: Path) -> Callable[[], None] | None:
@@ -52,6 +53,11 @@ def _namespace(account: pwd.struct_passwd) -> Callable[[], None]:
 
 
 def _works(enter: Callable[[], None]) -> bool:
+    """Tried more than once: on a busy machine a namespace is refused now and then that the next moment is granted."""
+    return any(_granted(enter) for _ in range(_TRIES))
+
+
+def _granted(enter: Callable[[], None]) -> bool:
     try:
         return subprocess.run([sys.executable, "-SEc", ""], preexec_fn=enter, check=False).returncode == 0
     except (subprocess.SubprocessError, OSError):

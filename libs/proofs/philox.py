@@ -72,4 +72,5 @@ def unpack(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
 
 def pack(entries: NDArray[np.int8]) -> NDArray[np.uint8]:
     shifted = (entries + 8).astype(np.uint8)
-    return shifted[..., 0::2] | (shifted[..., 1::2] << 4)
+    packed: NDArray[np.uint8] = shifted[..., 0::2] | (shifted[..., 1::2] << np.uint8(4))
+    return packed

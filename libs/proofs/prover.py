@@ -24,7 +24,7 @@ from libs.proofs.geometry import (
     question_seed,
 )
 
-_ROWS_AT_ONCE_CPU = 1024
+_ROWS_AT_ONCE_CPU = 512
 _HASHING_THREADS = 4
 _COLUMNS_COMPARED = 16
 
@@ -52,14 +52,18 @@ def multiplier(factor: torch.Tensor) -> Multiply:
     return lambda rows: (rows.to(torch.float32) @ single).to(torch.int32)
 
 
-def successor(products: torch.Tensor, start: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The digits of these products, and the rows of A_step that follow."""
-    digits = ((products * ODD) >> DIGIT_SHIFT).to(torch.int8)
-    return digits, ((digits + torch.roll(start, step, dims=1) + 8) & 15) - 8
+def digits(products: torch.Tensor) -> torch.Tensor:
+    """The digits of these products, which are used up."""
+    return products.mul_(ODD).bitwise_right_shift_(DIGIT_SHIFT).to(torch.int8)
 
 
-def pack(digits: torch.Tensor) -> torch.Tensor:
-    shifted = (digits + 8).to(torch.uint8)
+def successor(before: torch.Tensor, start: torch.Tensor, step: int) -> torch.Tensor:
+    """The rows of A_step from the digits of the products before."""
+    return torch.roll(start, step, dims=1).add_(before).add_(8).bitwise_and_(15).sub_(8)
+
+
+def pack(found: torch.Tensor) -> torch.Tensor:
+    shifted = (found + 8).to(torch.uint8)
     return shifted[:, 0::2] | (shifted[:, 1::2] << 4)
 
 
@@ -87,13 +91,15 @@ class Prover:
         rows, hashed = start, list[Future[list[bytes]]]()
         with ThreadPoolExecutor(_HASHING_THREADS) as threads:
             for step in range(1, geometry.steps + 1):
-                following = torch.empty_like(start)
+                following = torch.empty_like(start) if step < geometry.steps else None
                 for first in range(0, self.order, self._at_once):
                     part = slice(first, first + self._at_once)
-                    digits, following[part] = successor(self._multiply(rows[part]), start[part], step)
+                    found = digits(self._multiply(rows[part]))
+                    if following is not None:
+                        following[part] = successor(found, start[part], step)
                     if step % geometry.every == 0:
-                        hashed.append(threads.submit(_leaves, pack(digits)))
-                rows = following
+                        hashed.append(threads.submit(_leaves, pack(found)))
+                rows = rows if following is None else following
         self._tree = merkle.Tree([leaf for future in hashed for leaf in future.result()])
         return self._tree.root
 
@@ -118,7 +124,7 @@ class Prover:
             for at, cell in enumerate(cells)
         ]
 
-    def _again(self, cells: tuple[Cell, ...], start: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    def _again(self, cells: tuple[Cell, ...], start: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Of each cell the packed digits it begins with, and the products of its steps."""
         geometry = self._geometry
         numbers = torch.tensor([cell.row for cell in cells], device=self.device)
@@ -131,8 +137,9 @@ class Prover:
         for step in range((max(cell.segment for cell in cells) + 1) * geometry.every):
             segment, within = divmod(step, geometry.every)
             product = self._multiply(rows)
-            digits, rows = successor(product, first, step + 1)
-            host, packed = product.cpu().numpy(), pack(digits).cpu().numpy()
+            host = product.cpu().numpy().copy()
+            found = digits(product)
+            rows, packed = successor(found, first, step + 1), pack(found).cpu().numpy()
             for at, cell in enumerate(cells):
                 if cell.segment == segment:
                     products[at, within] = host[at]

@@ -1,6 +1,7 @@
 """Carries log lines live from the node that runs a job to the partner who owns it; never stored, never awaited."""
 
 import asyncio
+import time
 
 from nats.aio.msg import Msg
 
@@ -12,13 +13,14 @@ from wire.message import Malformed, decode, encode
 
 Key = tuple[str, str]
 _REFRESH_SECONDS = 1.0
+_SOONEST_REFRESH_SECONDS = 0.05
 
 
 class LogRelay:
     """One job's lines pass at most `messages_per_second`; what is beyond that shows as a gap in `sequence`.
 
-    A line is looked up in a view of the routes that is at most a second old, never in the database: a node that
-    floods its log with invented jobs costs a dictionary look-up a message, no more.
+    A line is looked up in a view of the routes. An unknown job has the view read anew, but no sooner than some
+    milliseconds after the last time: a node that floods its log with invented jobs costs look-ups, not queries.
     """
 
     def __init__(self, reach: Reach, messages_per_second: int) -> None:
@@ -26,17 +28,22 @@ class LogRelay:
         self._rate = messages_per_second
         self._routes: dict[Key, Route] = {}
         self._passed: dict[Key, int] = {}
+        self._refreshed = 0.0
 
     async def run(self) -> None:
         subscription = await self._reach.nats.subscribe(NodeJobLog.pattern(), cb=self._carry)
         try:
             while True:
-                routes = await self._reach.transact("routes", Rows.routes)
-                self._routes = {(route.booking_id, route.job_id): route for route in routes}
+                await self._refresh()
                 self._passed.clear()
                 await asyncio.sleep(_REFRESH_SECONDS)
         finally:
             await subscription.unsubscribe()
+
+    async def _refresh(self) -> None:
+        self._refreshed = time.monotonic()
+        routes = await self._reach.transact("routes", Rows.routes)
+        self._routes = {(route.booking_id, route.job_id): route for route in routes}
 
     async def _carry(self, message: Msg) -> None:
         try:
@@ -44,6 +51,8 @@ class LogRelay:
         except Malformed:
             return
         key = (lines.booking_id, lines.job_id)
+        if key not in self._routes and time.monotonic() - self._refreshed > _SOONEST_REFRESH_SECONDS:
+            await self._refresh()  # a job's first lines come sooner than the next turn
         route = self._routes.get(key)
         if route is None or route.node_id != lines.node_id:
             return

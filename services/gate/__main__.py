@@ -7,7 +7,7 @@ from libs.bus.serve import run
 from libs.bus.service import Service
 from libs.settings import load
 from services.gate.doorkeeper import Doorkeeper
-from services.gate.handlers import HANDLES
+from services.gate.handlers import HANDLES, refuse
 from services.gate.settings import Settings, operators_of
 from services.gate.store import Rows
 
@@ -27,6 +27,7 @@ def service(settings: Settings) -> Service:
         rows=rows,
         handles=HANDLES,
         background=[keep_the_door],
+        refuse=refuse,
     )
 
 

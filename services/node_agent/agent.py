@@ -26,7 +26,7 @@ from wire.job import RunJob, StopJob
 from wire.message import Event, Malformed, Message, Telemetry, decode, encode
 from wire.names import JETSTREAM_DOMAIN, NODE_COMMANDS_STREAM, node_consumer
 from wire.node import Heartbeat, NodeJoined, NodeLeaving, StartRayNode, StopRayNode
-from wire.probe import Probe
+from wire.probe import Probe, ProveGpu
 from wire.values import NodeSpec
 
 HEARTBEAT_SECONDS = 5.0
@@ -34,6 +34,7 @@ _FETCH_SECONDS = 20.0
 _PAUSE_SECONDS = 0.5
 _DRAIN_SECONDS = 30.0
 _TELEMETRY_WAITING_MAX = 1000
+_PROOFS_AT_ONCE = 128
 
 log = logging.getLogger("agent")
 
@@ -53,7 +54,8 @@ class Agent:
         self._telling: asyncio.Queue[Telemetry] = asyncio.Queue(_TELEMETRY_WAITING_MAX)
         self._client: Client | None = None
         self._ready_file = ready_file
-        self._probes = ProbeWorker()
+        self._probes = ProbeWorker(cards)
+        self._proving: set[asyncio.Task[None]] = set()
         self._leases = Leases(self.node_id, spec, cards, directory, self.say)
         self._jobs = Jobs(self.node_id, self._leases, self.say, self.tell, self._jetstream)
         self._orders: dict[type[Message], Callable[[Any], Awaitable[None]]] = {
@@ -229,5 +231,17 @@ class Agent:
             with contextlib.suppress(Malformed):
                 await message.respond(await self._probes.answer(message.subject, message.data))
 
+        async def prove(message: Msg) -> None:
+            with contextlib.suppress(Malformed):
+                await message.respond(await self._probes.prove(message.subject, message.data))
+
+        async def begin_proof(message: Msg) -> None:
+            # A task each: a subscription hands over one message after another, and all cards prove at once.
+            if len(self._proving) < _PROOFS_AT_ONCE:
+                task = asyncio.create_task(prove(message))
+                self._proving.add(task)
+                task.add_done_callback(self._proving.discard)
+
         client = await self._connected()
         await client.subscribe(Probe.pattern(node_id=self.node_id), cb=answer)
+        await client.subscribe(ProveGpu.pattern(node_id=self.node_id), cb=begin_proof)

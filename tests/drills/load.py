@@ -13,8 +13,10 @@ from bivouac.booking import Booking
 from bivouac.client import Client, cluster
 from bivouac.errors import BivouacError, JobFailed, Refused
 from tests.drills.light_ray import ANSWER, QUESTION, answer_to
+from tests.drills.network import NODES
 from wire.values import CPU_MODEL, Reason
 
+_SECOND_THOUGHT_SECONDS = (0.3, 1.0)
 _READY_SECONDS, _RESULT_SECONDS, _SETTLED_SECONDS = 40.0, 30.0, 60.0
 
 
@@ -37,9 +39,8 @@ class Customer:
             try:
                 await self._book(f"{self.name}_{self._number}")
             except BivouacError as error:
-                word = error.reason if isinstance(error, Refused) else type(error).__name__
-                self.outcomes[str(word)] += 1
-            await asyncio.sleep(self._chance.uniform(0.0, 0.2))
+                self.outcomes[str(error.reason) if isinstance(error, Refused) else _kind_of(error)] += 1
+                await asyncio.sleep(self._chance.uniform(*_SECOND_THOUGHT_SECONDS))
 
     async def finish(self) -> None:
         """Release whatever of one's own is not over, and wait for the receipts."""
@@ -59,7 +60,8 @@ class Customer:
 
     async def _book(self, booking_id: str) -> None:
         chance = self._chance
-        request = cluster(chance.choice((1, 1, 2, 2, 3, 9)), CPU_MODEL, "0.5")
+        nodes = NODES + 1 if chance.random() < 0.03 else chance.choice((1, 1, 2, 2, 3))
+        request = cluster(nodes, CPU_MODEL, "0.5")
         budget = "0.001" if chance.random() < 0.05 else "100"
         quote_id = (await self.client.quote(request)).quote_id if chance.random() < 0.3 else None
         booking = await self.client.book(request, max_total=budget, booking_id=booking_id, quote_id=quote_id)
@@ -94,3 +96,8 @@ class Customer:
             self.outcomes["job failed"] += 1
         finally:
             shutil.rmtree(files.parent)
+
+
+def _kind_of(error: BivouacError) -> str:
+    """Its sentence without the names in it, so that the same ones can be counted."""
+    return " ".join(word for word in str(error).split() if "_" not in word)[:90]

@@ -15,6 +15,10 @@ from wire.node import FleetView, GetFleet
 from wire.values import usd
 
 
+COUNTED = "could not be heard"
+"""How the first unreadable heartbeat is told; all others are counted."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """How a network stands."""
@@ -47,6 +51,7 @@ def errors(network: LiveNetwork) -> list[Any]:
     for log in sorted(Path(network.up.data, "logs").iterdir()):
         for line in log.read_text(errors="replace").splitlines():
             told = json.loads(line) if line.startswith("{") else {"level": "error", "message": line}
-            if told["level"] in ("error", "critical") and not log.name.startswith("node-"):
+            expected = log.name.startswith("node-") or COUNTED in told["message"]
+            if told["level"] in ("error", "critical") and not expected:
                 found.append((log.name, told))
     return found

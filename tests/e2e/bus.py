@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from nats.aio.client import Client
@@ -52,14 +52,19 @@ class Bus:
         return bool((await stream.publish(subject, body, headers=headers)).duplicate)
 
     async def refusal(self, about: str, *, within: str = "") -> Refusal:
-        """The next refusal of what has this token in its subject, or as its id; `within` names what it is part of."""
-        deadline = time.monotonic() + _REFUSED_SECONDS
+        """The next refusal of what has this token in its subject or as its id; `within` names what it is part of."""
         self.expected.update(token for token in (about, within) if token)
-        while True:
-            said = self.refusals(about)
-            if len(said) >= self.expected[about]:
-                return said[self.expected[about] - 1]
-            assert time.monotonic() < deadline, f"nothing about {about} was refused: {self.about(about)}"
+        count = self.expected[about]
+        await self._until(about, lambda: len(self.refusals(about)) >= count)
+        return self.refusals(about)[count - 1]
+
+    async def heard_of(self, about: str, kind: type[Message]) -> None:
+        await self._until(about, lambda: any(isinstance(message, kind) for message in self.about(about)))
+
+    async def _until(self, about: str, true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _REFUSED_SECONDS
+        while not true():
+            assert time.monotonic() < deadline, f"of {about} no more was heard than {self.about(about)}"
             await asyncio.sleep(0.02)
 
     def refusals(self, about: str) -> list[Refusal]:
@@ -92,9 +97,10 @@ class Bus:
 
 
 def tokens(message: Message) -> list[str]:
+    """What a message is about: its subject, or the one that it refuses, and the id of what caused it."""
     if isinstance(message, MessageRefused):
         return [*message.subject_refused.split("."), message.message_id]
-    return message.subject().split(".")
+    return [*message.subject().split("."), *message.id.split("/")]
 
 
 @asynccontextmanager

@@ -94,9 +94,7 @@ async def test_a_cluster_takes_no_job_before_it_is_ready(bus: Bus) -> None:
     await bus.publish("acme", job)
     await bus.publish("acme", ReleaseBooking(id=fresh("msg"), partner="acme", booking_id=booking_id))
     assert (await bus.refusal(job.job_id, within=booking_id)).reason is Reason.not_ready
-    async with asyncio.timeout(20):
-        while not any(isinstance(message, BookingEnded) for message in bus.about(booking_id)):
-            await asyncio.sleep(0.05)
+    await bus.heard_of(booking_id, BookingEnded)
 
 
 BAD_JOBS: dict[str, tuple[str, Any]] = {
@@ -177,10 +175,8 @@ async def test_a_name_and_a_key_are_given_once(bus: Bus, live_network: LiveNetwo
         ("operator", A_NODE, Reason.not_allowed),
     ):
         command = RegisterPartner(id=fresh("msg"), at=1, operator="operator", partner=partner, public_key=key)
-        before = len(bus.refusals(partner))
         await bus.publish("operator", command)
-        bus.expected[partner] = before
-        assert (await bus.refusal(partner)).reason is reason
+        assert (await bus.refusal(command.id)).reason is reason
     for key in ("U", A_NODE + "\n", "S" + A_NODE[1:]):
         command = RegisterPartner(id=fresh("msg"), at=1, operator="operator", partner="nova", public_key=key)
         await bus.publish("operator", command)

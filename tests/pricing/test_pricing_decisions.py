@@ -75,7 +75,8 @@ def test_the_catalogue_holds_the_published_facts() -> None:
 def test_a_price_without_a_published_list_price_says_what_it_assumes() -> None:
     multiples = VECTORS["enterprise_multiplier_rnp021"]
     assumed = {card.model: card for card in CATALOGUE.values() if card.assumption}
-    assert set(assumed) == {*multiples, CPU_MODEL}
+    assert set(assumed) == {*multiples, CPU_MODEL, "RTX 5090D", "RTX 4090D", "RTX 3080-12G", "RTX 3060M"}
+    assert {*VECTORS["gpu_score_rnp019"], *multiples} <= set(CATALOGUE)
     for model, multiple in multiples.items():
         assert assumed[model].msrp_cents == multiple * CATALOGUE["RTX 4090"].msrp_cents
     line = priced(ClusterRequest(nodes=1, model="H200", duration_seconds=3600)).lines[0]

@@ -12,7 +12,7 @@ from services.pricing.domain.tariff import STANDARD, Tariff
 from wire.booking import BookingPlaced, BookingQuoted, QuoteDeclined
 from wire.message import Token
 from wire.quote import Quote
-from wire.values import ClusterRequest, Reason, Refusal, usd
+from wire.values import AMOUNT_MAX, ClusterRequest, Reason, Refusal, usd
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -31,13 +31,17 @@ def quote(request: ClusterRequest, terms: Terms, tariff: Tariff = STANDARD) -> Q
         return no
     found = lines(Asked(request, tariff.cards[request.model], terms.at, terms.standing, tariff.policy))
     hourly, ready = found[-1].amount, terms.standing.ready
+    total = total_micros(hourly.amount, request)
+    if total > AMOUNT_MAX:
+        detail = f"{dollars(total)} is more than any wallet holds: at {dollars(hourly.amount)} a node and hour."
+        return Refusal(reason=Reason.out_of_range, detail=detail, nearest="fewer nodes, or fewer hours")
     told = ready if ready and ready.samples >= tariff.policy.ready_samples_min else None
     return Quote(
         quote_id=terms.quote_id,
         request=request,
         lines=found,
         hourly=hourly,
-        total=usd(total_micros(hourly.amount, request)),
+        total=usd(total),
         issued_at=terms.at,
         expires_at=terms.at + terms.valid_ms,
         ready_p50_ms=told.p50_ms if told else None,

@@ -9,10 +9,10 @@ All sources that one partner tells of count as one, unless his feed is trusted: 
 import msgspec
 
 from services.pricing.domain.factors.factor import Asked, Factor, dollars
+from services.pricing.domain.rates import FUTURE_MS, apart
 from services.pricing.domain.standing import Rate
 from wire.values import BandwidthTier
 
-_FUTURE_MS = 60_000
 _NAMED_MAX = 8
 _RANK = {tier: rank for rank, tier in enumerate(BandwidthTier)}
 
@@ -80,20 +80,16 @@ def ceiling(asked: Asked, market: Market, price: int) -> Factor:
 def _fault(rate: Rate, asked: Asked) -> str:
     policy, base = asked.policy, asked.card.hourly_micros
     age = asked.at - rate.observed_at
-    if age < -_FUTURE_MS:
+    if age < -FUTURE_MS:
         return "seen in the future"
     if age > policy.market_age_seconds * 1000:
         return f"{age // 60_000} min old"
-    if _apart(rate.hourly_micros, base, policy.market_jump_times):
+    if apart(rate.hourly_micros, base, policy.market_jump_times):
         return f"{dollars(rate.hourly_micros)} is {policy.market_jump_times} times off the break-even price"
     recent = rate.observed_at - rate.before_at <= policy.market_age_seconds * 1000
-    if rate.before_micros and recent and _apart(rate.hourly_micros, rate.before_micros, policy.market_jump_times):
+    if rate.before_micros and recent and apart(rate.hourly_micros, rate.before_micros, policy.market_jump_times):
         return f"jumped from {dollars(rate.before_micros)} to {dollars(rate.hourly_micros)}"
     return ""
-
-
-def _apart(one: int, other: int, times: int) -> bool:
-    return one >= times * other or other >= times * one
 
 
 def _named(ignored: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from services.pricing.domain.factors.factor import Asked, Factor, percent
 
 
 def factor(asked: Asked) -> Factor:
-    """`1000 + ⌈GB asked / GPUs − memory_gb_free⌉ × memory_permille_per_gb`, at most hardware_price_max; 1 GB = 1024 MB."""
+    """`1000 + ⌈GB asked / GPUs − memory_gb_free⌉ × memory_permille_per_gb`, at most hardware_price_max."""
     wanted, policy = asked.request.memory_mb_min, asked.policy
     if not wanted:
         return Factor("RAM", "Any memory.")

@@ -42,10 +42,10 @@ def factor(asked: Asked) -> Factor:
     booked = asked.request.duration_seconds
     begin = asked.at // 1000 + offset * 60
     peak = overlap(begin, begin + booked, policy.peak_first_hour * _HOUR, policy.peak_hours * _HOUR)
-    sign = "-" if offset < 0 else "+"
+    zone = f"UTC{'-' if offset < 0 else '+'}{abs(offset) // 60}:{abs(offset) % 60:02d}"
+    last = (policy.peak_first_hour + policy.peak_hours) % 24
     why = (
-        f"{peak} of {booked} s booked from now fall into {policy.peak_first_hour}:00 to "
-        f"{(policy.peak_first_hour + policy.peak_hours) % 24}:00 at UTC{sign}{abs(offset) // 60}:{abs(offset) % 60:02d}, "
+        f"{peak} of {booked} s booked from now fall into {policy.peak_first_hour}:00 to {last}:00 at {zone}, "
         f"{percent(policy.peak_price)} then."
     )
     return Factor("peak hours", why, 1000 * booked + (policy.peak_price - 1000) * peak, 1000 * booked)
