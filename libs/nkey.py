@@ -1,6 +1,5 @@
 """Ed25519 nkeys in files that only their owner can read: made once, loaded, signed with; a seed is never printed."""
 
-import base64
 import os
 import secrets
 from pathlib import Path
@@ -68,28 +67,3 @@ def make(path: Path) -> Nkey:
     finally:
         unfinished.unlink()
     return load(path)
-
-
-def verify(public_key: str, content: bytes, signature: bytes) -> bool:
-    """Whether `signature` over `content` is that of the holder of `public_key` (`U…`)."""
-    from nacl.exceptions import CryptoError
-    from nacl.signing import VerifyKey
-
-    try:
-        VerifyKey(raw(public_key)).verify(content, signature)
-    except (CryptoError, ValueError, TypeError):
-        return False
-    return True
-
-
-def raw(public_key: str) -> bytes:
-    """The 32 bytes of a public nkey; raises ValueError where kind, length or checksum are wrong."""
-    try:
-        whole = base64.b32decode(public_key + "=" * (-len(public_key) % 8))
-    except ValueError as error:
-        raise ValueError("not base 32") from error
-    if len(whole) != 35 or whole[0] != nkeys.PREFIX_BYTE_USER:
-        raise ValueError("not a user's public key")
-    if nkeys.crc16(bytearray(whole[:33])).to_bytes(2, "little") != whole[33:]:
-        raise ValueError("wrong checksum")
-    return whole[1:33]

@@ -27,6 +27,7 @@ from wire.node import FleetView, GetFleet
 from wire.values import usd
 
 READY_SECONDS = 90.0
+_ROUND_TRIP_SECONDS = 3
 _WATCH_SECONDS = 0.3
 _RESTART_SECONDS_MAX = 5.0
 _SERVERS = ("nats", "postgres", "valkey")
@@ -187,9 +188,15 @@ class LocalNetwork:
         """A connection as operator; the gate must be up for it, so this waits for the gate."""
         seed_file, deadline = str(self._network.keys.file(OPERATOR)), time.monotonic() + READY_SECONDS
         while True:
+            client: Client | None = None
             try:
-                return await ask.connect(self._addresses.nats, name=OPERATOR, seed_file=seed_file, patient=False)
+                client = await ask.connect(self._addresses.nats, name=OPERATOR, seed_file=seed_file, patient=False)
+                # nats-py takes a ping, which a busy server sends before its no, for a yes; a round trip is proof.
+                await client.flush(_ROUND_TRIP_SECONDS)
+                return client
             except (NatsError, OSError, TimeoutError):
+                if client is not None:
+                    await client.close()
                 self._check("gate", deadline)
                 await asyncio.sleep(0.1)
 

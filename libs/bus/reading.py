@@ -100,7 +100,9 @@ def _shape(subject: str) -> tuple[str, str, str, int]:
 
 
 def _glance(body: bytes) -> _Glance:
+    """Its words are said again in the refusal, which must be a message: see `wire.message.decode`."""
     try:
-        return msgspec.json.decode(body, type=_Glance)
+        seen = msgspec.json.decode(body, type=_Glance)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _Glance()
+    return _Glance(seen.type, seen.id.replace("\0", ""))

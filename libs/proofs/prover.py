@@ -24,7 +24,7 @@ from libs.proofs.geometry import (
     question_seed,
 )
 
-_ROWS_AT_ONCE_CPU = 512
+_ROWS_AT_ONCE_CPU = 1024
 _HASHING_THREADS = 4
 _COLUMNS_COMPARED = 16
 

@@ -17,6 +17,8 @@ Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_\-./]{0,120}$(?!\n)", des
 Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_\-]{1,64}$(?!\n)", description="One token of a subject.")]
 UnixMs = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1, description="Milliseconds since 1970-01-01 UTC.")]
 
+# Written as an escape, and not as the text of one: an even number of backslashes before it are themselves escaped.
+_NULL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -91,6 +93,8 @@ def decode(kind: type[M], subject: str, body: bytes) -> M:
     """Decode `body` as `kind`, with the ids of `subject`; raises Malformed with one sentence."""
     if len(body) > BODY_BYTES_MAX:
         raise Malformed(f"The body has {len(body)} bytes; at most {BODY_BYTES_MAX} are read.")
+    if b"\\u0000" in body and not issubclass(kind, Telemetry) and _NULL.search(body):
+        raise Malformed(f"{kind.__name__}: a text holds the null character U+0000, which no database keeps.")
     try:
         message: M = _decoder(kind).decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -110,8 +110,9 @@ def _conclude(session: Session, view: JobView, out: Path | None) -> None:
 
 def _known(booking: Booking, job_id: str) -> Job:
     """The scheduler names every job of a booking; what it does not name is no job of it."""
-    if booking.jobs and job_id not in booking.jobs:
-        raise Invalid(f"Booking {booking.booking_id} has no job {job_id}: it has {', '.join(booking.jobs)}.")
+    if job_id not in booking.jobs:
+        has = ", ".join(booking.jobs) or "none"
+        raise Invalid(f"Booking {booking.booking_id} has no job {job_id}: it has {has}.")
     return booking.job(job_id)
 
 

@@ -20,12 +20,12 @@ from bivouac.errors import BivouacError, Invalid, NotAllowed, Refused, Unreachab
 from bivouac.keys import public_key
 from wire.access import Identity
 from wire.catalog import message_on
-from wire.message import Command, Malformed, Message, Query, Reply, decode, deduplication_id, encode
+from wire.message import Command, Event, Malformed, Message, Query, Reply, decode, deduplication_id, encode
 from wire.names import JETSTREAM_DOMAIN, inbox_prefix
 from wire.quote import Refused as RefusedReply
 
 R = TypeVar("R", bound=Reply)
-C = TypeVar("C", bound=Command)
+C = TypeVar("C", bound=Command | Event)
 T = TypeVar("T")
 Heard = Callable[[Message], None]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from bivouac import commands_booking, commands_job, commands_money, commands_network, commands_operator
+from bivouac import commands_booking, commands_job, commands_market, commands_money, commands_network, commands_operator
 from bivouac.command import INTERRUPTED, USAGE, common_options
 from bivouac.errors import Invalid
 from bivouac.terminal import Terminal
@@ -24,6 +24,7 @@ def build() -> typer.Typer:
     common_options(app)
     commands_booking.register(app)
     commands_job.register(app)
+    commands_market.register(app)
     commands_money.register(app)
     commands_network.register(app, node, keys)
     commands_operator.register(operator)

@@ -49,9 +49,15 @@ def request(wanted: ClusterRequest) -> str:
 
 
 def quote(given: Quote) -> RenderableType:
-    """Each line's amount is the one before, times its factor, floored; the last one is a node's hour."""
+    """Each line's amount is the one before, times its factor, floored; the last one is a node's hour.
+
+    Lines that change nothing are named below the table, with their reasons left to --json.
+    """
     table = _table(f"Quote {given.quote_id}", "line", "why", "× factor", "= USD per hour")
+    neutral = [line.name for line in given.lines if line.numerator == line.denominator and line.name not in TOLD]
     for line in given.lines:
+        if line.name in neutral:
+            continue
         factor = f"{line.numerator:,}" + (f" / {line.denominator:,}" if line.denominator != 1 else "")
         _row(table, line.name, line.why, factor, show_number(line.amount))
     wanted = given.request
@@ -60,7 +66,12 @@ def quote(given: Quote) -> RenderableType:
         f"At most {show_number(given.hourly)} × {nodes} × {wanted.duration_seconds:,} s / 3,600 "
         f"= {show(given.total)}; held until {moment(given.expires_at)}."
     )
-    return Group(Text(f"{request(wanted)}."), table, Text(total))
+    if given.ready_p50_ms is not None and given.ready_p90_ms is not None:
+        odds = f"half of the last {given.ready_samples} clusters of this model were ready"
+        within = f"{show_duration(given.ready_p50_ms)}, nine of ten within {show_duration(given.ready_p90_ms)}"
+        total += f" Ready: {odds} within {within}."
+    rest = [Text(f"These change nothing here: {', '.join(neutral)}.")] if neutral else []
+    return Group(Text(f"{request(wanted)}."), table, *rest, Text(total))
 
 
 def uses(title: str, leases: Sequence[LeaseUse], names: Names | None = None) -> Table:

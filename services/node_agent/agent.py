@@ -53,6 +53,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._telling: asyncio.Queue[Telemetry] = asyncio.Queue(_TELEMETRY_WAITING_MAX)
         self._client: Client | None = None
+        self._asking: asyncio.Task[list[Msg]] | None = None
         self._ready_file = ready_file
         self._probes = ProbeWorker(cards)
         self._proving: set[asyncio.Task[None]] = set()
@@ -142,6 +143,8 @@ class Agent:
     async def _reconnected(self) -> None:
         self._beat_once()
         self._waiting.set()
+        if self._asking is not None:
+            self._asking.cancel()  # the server has forgotten that we asked for commands: ask anew
 
     async def _closed(self) -> None:
         """The server refused a reconnect (a gate that was away, a ban): begin anew, and keep trying."""
@@ -197,13 +200,23 @@ class Agent:
                 durable = node_consumer(self.node_id)
                 subscription = await jetstream.pull_subscribe_bind(durable=durable, stream=NODE_COMMANDS_STREAM)
                 while client is self._client:
-                    with contextlib.suppress(TimeoutError):
-                        # One at a time: nats-py holds a larger batch back until it is full or its time is over.
-                        for message in await subscription.fetch(1, timeout=_FETCH_SECONDS):
-                            await self._carry_out(message)
+                    for message in await self._asked(subscription):
+                        await self._carry_out(message)
             except (NatsError, OSError) as error:
                 log.debug("commands: %s", error)
                 await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _asked(self, subscription: JetStreamContext.PullSubscription) -> list[Msg]:
+        """The next command, or none when there is a reason to ask again."""
+        # One at a time: nats-py holds a larger batch back until it is full or its time is over.
+        self._asking = asyncio.create_task(subscription.fetch(1, timeout=_FETCH_SECONDS))
+        try:
+            await asyncio.wait([self._asking])
+            return [] if self._asking.cancelled() else self._asking.result()
+        except TimeoutError:
+            return []
+        finally:
+            self._asking.cancel()
 
     async def _carry_out(self, message: Msg) -> None:
         kind = message_on(message.subject)

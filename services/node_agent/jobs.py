@@ -84,7 +84,7 @@ class Jobs:
         count = await asyncio.to_thread(job.save_results, folder / "result.zip")
         status = {"SUCCEEDED": "succeeded", "STOPPED": "stopped"}.get(state.status, "failed")
         result = await self._stored(folder / "result.zip") if count else None
-        detail = "" if status == "succeeded" else (state.message or "").strip()[-1000:]
+        detail = "" if status == "succeeded" else (state.message or "").replace("\0", "").strip()[-1000:]
         return self._exited(order, status, detail, result, await self._stored(folder / "log.txt"))
 
     async def _relay_log(self, order: RunJob, job: RayJob) -> None:

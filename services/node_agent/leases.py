@@ -152,7 +152,7 @@ class Leases:
                 lease_id=lease.held.lease_id,
                 fence=lease.held.fence,
                 generation=lease.held.generation,
-                detail=why[-_DETAIL_MAX:],
+                detail=why.replace("\0", "")[-_DETAIL_MAX:],
             )
         )
         await self._clear(lease)

@@ -8,6 +8,7 @@ import msgspec
 
 from libs import proofs
 from libs.proofs.geometry import Cell, Geometry, Opening
+from services.node_agent.probes import declined
 from wire.message import Reply
 from wire.probe import Probe, ProbeAnswer, ProbeKind, ProofCell, ProofOpening, ProveGpu, ProveGpuAnswer
 
@@ -81,12 +82,6 @@ def main() -> None:
             reply = declined(query, str(error))
         sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
         sys.stdout.buffer.flush()
-
-
-def declined(query: Probe | ProveGpu, why: str) -> Reply:
-    if isinstance(query, ProveGpu):
-        return ProveGpuAnswer(probe_id=query.probe_id, stage=query.stage, declined=why[:200])
-    return ProbeAnswer(probe_id=query.probe_id, kind=query.kind, declined=why[:200])
 
 
 if __name__ == "__main__":

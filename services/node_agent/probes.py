@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from services.node_agent.gpu import Gpu
-from services.node_agent.probe_worker import declined
-from wire.message import decode, encode
-from wire.probe import Probe, ProveGpu
+from wire.message import Reply, decode, encode
+from wire.probe import Probe, ProbeAnswer, ProveGpu, ProveGpuAnswer
 
 _IDLE_SECONDS = 15.0
 _ANSWER_SECONDS = 60.0
@@ -86,3 +85,9 @@ class _Child:
             with contextlib.suppress(ProcessLookupError):
                 self._child.kill()
         self._child = None
+
+
+def declined(query: Probe | ProveGpu, why: str) -> Reply:
+    if isinstance(query, ProveGpu):
+        return ProveGpuAnswer(probe_id=query.probe_id, stage=query.stage, declined=why[:200])
+    return ProbeAnswer(probe_id=query.probe_id, kind=query.kind, declined=why[:200])

@@ -19,5 +19,5 @@ class Settings(BusSettings, frozen=True, kw_only=True):
     models_file: str = ""
     """A JSON list of models beside those of the catalogue, each with msrp_cents or h200_tflops_percent; empty: none."""
 
-    view_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 500
+    view_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 2000
     """So old the view of pool and market may be by which a price is made; 0: looked up for each price."""

@@ -102,16 +102,16 @@ class Rows(BusRows):
         )
         return {row["model"]: (row["used"], row["total"]) for row in found}
 
-    async def free_asks(self) -> Iterable[tuple[str, int, int]]:
-        """(model, ask, free nodes with it) in ascending order of asks."""
+    async def pool(self) -> Iterable[tuple[str, int, bool, int]]:
+        """(model, ask, leased, nodes) in ascending order of asks: one pass over the pool for all of a view."""
         found = await self.connection.fetch(
             """
-            SELECT model, ask_micros, count(*) AS nodes
-            FROM pool LEFT JOIN occupancy USING (node_id) WHERE present AND busy IS NOT TRUE
-            GROUP BY model, ask_micros ORDER BY model, ask_micros
+            SELECT model, ask_micros, coalesce(busy, false) AS leased, count(*) AS nodes
+            FROM pool LEFT JOIN occupancy USING (node_id) WHERE present
+            GROUP BY 1, 2, 3 ORDER BY ask_micros
             """
         )
-        return [(row["model"], row["ask_micros"], row["nodes"]) for row in found]
+        return [(row["model"], row["ask_micros"], row["leased"], row["nodes"]) for row in found]
 
     async def surges(self) -> Mapping[str, Surge]:
         found = await self.connection.fetch("SELECT model, mean, level, at FROM surge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -37,31 +38,35 @@ class View:
 
 
 async def _read(rows: Rows) -> Mapping[str, Standing]:
-    uses, surges, ready = await rows.uses(), await rows.surges(), await rows.ready_times()
-    asks, rates = _asks(await rows.free_asks()), _rates(await rows.rates())
+    pool, surges, ready = list(await rows.pool()), await rows.surges(), await rows.ready_times()
+    asks, rates = _asks(pool), _rates(await rows.rates())
+    used, total = Counter[str](), Counter[str]()
+    for model, _, leased, nodes in pool:
+        total[model] += nodes
+        used[model] += nodes if leased else 0
     times = {model: Ready(p50, p90, samples) for model, p50, p90, samples in ready}
-    found = {}
-    for model in {*uses, *surges, *times, *rates}:
-        used, total = uses.get(model, (0, 0))
-        found[model] = Standing(
-            total=total,
-            used=used,
+    return {
+        model: Standing(
+            total=total[model],
+            used=used[model],
             surge=surges[model].level if model in surges else EMPTY.surge,
             asks=asks.get(model, EMPTY.asks),
             rates=tuple(rates.get(model, ())),
             ready=times.get(model),
         )
-    return found
+        for model in {*total, *surges, *times, *rates}
+    }
 
 
-def _asks(free: Iterable[tuple[str, int, int]]) -> Mapping[str, Asks]:
-    """Asks ascending, with how many nodes of the model want at most that."""
+def _asks(pool: Iterable[tuple[str, int, bool, int]]) -> Mapping[str, Asks]:
+    """Of the free nodes, asks ascending, with how many of the model want at most that."""
     micros: dict[str, list[int]] = {}
     up_to: dict[str, list[int]] = {}
-    for model, ask, nodes in free:
-        before = up_to[model][-1] if model in up_to else 0
-        micros.setdefault(model, []).append(ask)
-        up_to.setdefault(model, []).append(before + nodes)
+    for model, ask, leased, nodes in pool:
+        if not leased:
+            before = up_to[model][-1] if model in up_to else 0
+            micros.setdefault(model, []).append(ask)
+            up_to.setdefault(model, []).append(before + nodes)
     return {model: Asks(tuple(micros[model]), tuple(up_to[model])) for model in micros}
 
 

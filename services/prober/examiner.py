@@ -13,7 +13,8 @@ from libs.bus.reach import Reach
 from libs.clock import now_ms
 from services.prober.domain.cadence import next_test_at
 from services.prober.domain.score import score_millionths
-from services.prober.domain.verdict import Answered, Failure, failed, judge
+from services.prober.domain.verdict import Answered, Failure, Proved, failed, judge
+from services.prober.proving import Proofs, Unmeasurable
 from services.prober.settings import Settings
 from services.prober.store import Rows
 from wire.message import Message, encode
@@ -26,44 +27,46 @@ _ANSWER_BYTES_MAX = 2 * proofs.PAYLOAD_BYTES_MAX + 4096
 _ECHOES = 3
 
 
-class Unmeasurable(Exception):
-    """Our side could not ask; the node is neither praised nor blamed."""
-
-
 class Examiner:
     def __init__(self, reach: Reach, settings: Settings) -> None:
         self._reach = reach
         self._settings = settings
         self._chance = secrets.SystemRandom()
+        self._proofs = Proofs(reach, settings)
 
     async def run(self) -> None:
         """Test one node after another: two at once would share the machine that measures them."""
         while True:
             claimed = await self._reach.transact(f"claim-{now_ms()}", self._claim)
-            for node_id in claimed:
-                await self._examine(node_id)
+            for node_id, cards in claimed:
+                await self._examine(node_id, cards)
             if not claimed:
                 await asyncio.sleep(_IDLE_SECONDS)
 
-    async def _claim(self, rows: Rows) -> list[str]:
+    async def _claim(self, rows: Rows) -> list[tuple[str, int]]:
         due = await rows.due(_CLAIMED_AT_ONCE)
         for node_id, suspect in due:
             mean = self._settings.probe_interval_seconds
             await rows.draw(node_id, next_test_at(rows.now, mean, suspect, self._chance.random()))
-        return [node_id for node_id, _ in due]
+        return [(node_id, await rows.cards(node_id)) for node_id, _ in due]
 
-    async def _examine(self, node_id: str) -> None:
+    async def _examine(self, node_id: str, cards: int) -> None:
         probe_id, seed = f"prb_{secrets.token_hex(8)}", secrets.token_hex(32)
         answers: list[Answered] = []
+        proved: list[Proved] | Failure = []
         try:
             for kind, size in self._questions():
                 answers.append(await self._ask(node_id, probe_id, kind, seed, size))
                 if failed(answers[-1]):
                     break
             finding: ProbeReadings | Failure | Unmeasurable = judge(answers)
+            if isinstance(finding, ProbeReadings) and (cards or self._settings.probe_proof_order):
+                floor_ms = min(answer.elapsed_ms for answer in answers if answer.kind == "echo")
+                proved = await self._proofs.ask(node_id, probe_id, cards, floor_ms)
+                finding = judge(answers, proved) if isinstance(proved, list) else proved
         except Unmeasurable as why:
             finding = why
-        verdict, event = _verdict(node_id, probe_id, seed, finding)
+        verdict, event = _verdict(node_id, probe_id, seed, finding, proved if isinstance(proved, list) else [])
 
         async def record(rows: Rows) -> None:
             await rows.record_verdict(probe_id, node_id, verdict, seed, answers)
@@ -131,11 +134,14 @@ def _decoded(body: bytes, probe_id: str, kind: ProbeKind) -> ProbeAnswer:
 
 
 def _verdict(
-    node_id: str, probe_id: str, seed: str, finding: ProbeReadings | Failure | Unmeasurable
+    node_id: str, probe_id: str, seed: str, finding: ProbeReadings | Failure | Unmeasurable, proved: list[Proved]
 ) -> tuple[str, Message]:
     if isinstance(finding, ProbeReadings):
         score = score_millionths(finding)
-        return "passed", ProbePassed(node_id=node_id, probe_id=probe_id, readings=finding, score_millionths=score)
+        evidence = tuple(one.proof for one in proved)
+        return "passed", ProbePassed(
+            node_id=node_id, probe_id=probe_id, readings=finding, score_millionths=score, proofs=evidence
+        )
     if isinstance(finding, Failure):
         return "failed", ProbeFailed(
             node_id=node_id,
@@ -147,5 +153,6 @@ def _verdict(
             expected=finding.answer.expected[:64],
             answered=(finding.answer.answered or "")[:64],
             elapsed_ms=round(finding.answer.elapsed_ms),
+            proof=finding.proof,
         )
     return "unmeasurable", ProbeUnmeasurable(node_id=node_id, probe_id=probe_id, detail=str(finding))

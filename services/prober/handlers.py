@@ -10,7 +10,7 @@ from wire.node import NodeAdmitted, NodeLost, NodeWithdrawn
 
 async def begin(admitted: NodeAdmitted, rows: Rows) -> None:
     """A node is tested as soon as it comes, before it has earned anything."""
-    await rows.schedule(admitted.node_id, rows.now)
+    await rows.schedule(admitted.node_id, rows.now, admitted.spec.gpus)
 
 
 async def end_lost(lost: NodeLost, rows: Rows) -> None:

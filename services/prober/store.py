@@ -7,15 +7,17 @@ from services.prober.domain.verdict import Answered
 
 
 class Rows(BusRows):
-    async def schedule(self, node_id: str, next_at: int) -> None:
+    async def schedule(self, node_id: str, next_at: int, cards: int = 0) -> None:
         """Take a node into the schedule; one that is known keeps its history and its earlier time."""
         await self.connection.execute(
             """
-            INSERT INTO schedule (node_id, next_at) VALUES ($1, $2)
-            ON CONFLICT (node_id) DO UPDATE SET live = true, next_at = least(schedule.next_at, $2)
+            INSERT INTO schedule (node_id, next_at, cards) VALUES ($1, $2, $3)
+            ON CONFLICT (node_id)
+            DO UPDATE SET live = true, next_at = least(schedule.next_at, $2), cards = $3
             """,
             node_id,
             next_at,
+            cards,
         )
 
     async def retire(self, node_id: str) -> None:
@@ -32,6 +34,9 @@ class Rows(BusRows):
             limit,
         )
         return [(row["node_id"], row["suspect"]) for row in rows]
+
+    async def cards(self, node_id: str) -> int:
+        return int(await self.connection.fetchval("SELECT cards FROM schedule WHERE node_id = $1", node_id) or 0)
 
     async def draw(self, node_id: str, next_at: int) -> None:
         await self.connection.execute("UPDATE schedule SET next_at = $2 WHERE node_id = $1", node_id, next_at)

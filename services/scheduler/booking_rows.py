@@ -8,7 +8,7 @@ import msgspec
 from libs.bus.rows import Rows as BusRows
 from services.scheduler.domain.booking import Booking, Lease, LeaseState, Limits, State, deadline
 from services.scheduler.domain.jobs import OPEN, Job, JobState
-from wire.job import SubmitJob
+from wire.job import Artefact, SubmitJob
 from wire.values import ClusterRequest, Money, PortBlock, Refusal
 
 T = TypeVar("T")
@@ -199,14 +199,27 @@ class BookingRows(BusRows):
         )
         return [_job(row) for row in rows]
 
+    async def newest_jobs(self, booking: Booking, limit: int) -> list[Job]:
+        rows = await self.connection.fetch(
+            """
+            SELECT * FROM jobs WHERE partner = $1 AND booking_id = $2 ORDER BY submitted_at DESC, job_id LIMIT $3
+            """,
+            booking.partner,
+            booking.booking_id,
+            limit,
+        )
+        return [_job(row) for row in rows]
+
     async def save_jobs(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             await self.connection.execute(
                 """
-                INSERT INTO jobs (partner, booking_id, job_id, state, job_order, node_id, attempt, status)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                INSERT INTO jobs (partner, booking_id, job_id, state, job_order, node_id, attempt, status, detail,
+                    result, log, refusal, submitted_at)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
                 ON CONFLICT (partner, booking_id, job_id) DO UPDATE
-                    SET state = $4, node_id = $6, attempt = $7, status = $8
+                    SET state = $4, node_id = $6, attempt = $7, status = $8, detail = $9, result = $10, log = $11,
+                        refusal = $12
                 """,
                 *job.key.values(),
                 job.state,
@@ -214,6 +227,11 @@ class BookingRows(BusRows):
                 job.node_id,
                 job.attempt,
                 job.status,
+                job.detail,
+                _json(job.result),
+                _json(job.log),
+                _json(job.refusal),
+                self.now,
             )
 
 
@@ -258,4 +276,8 @@ def _job(row: Any) -> Job:
         node_id=row["node_id"],
         attempt=row["attempt"],
         status=row["status"],
+        detail=row["detail"],
+        result=_read(row["result"], Artefact),
+        log=_read(row["log"], Artefact),
+        refusal=_read(row["refusal"], Refusal),
     )

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from libs.bus.service import Answer, Every, Handler
 from services.scheduler import fleet, jobs
 from services.scheduler.commit import commit
@@ -18,6 +20,7 @@ from services.scheduler.domain.booking import (
     placed,
 )
 from services.scheduler.domain.budget import over_budget
+from services.scheduler.domain.jobs import told
 from services.scheduler.domain.pool import Pool, shortage
 from services.scheduler.domain.replacement import Chance, fill
 from services.scheduler.refusals import refused
@@ -57,6 +60,9 @@ from wire.values import Reason, Refusal
 
 AT_ONCE = 100
 """Bookings that one run of a periodic task looks after."""
+
+JOBS_TOLD = 200
+"""A booking's newest jobs, as many as one answer can carry."""
 
 
 async def place_booking(order: PlaceBooking, rows: Rows) -> None:
@@ -221,7 +227,8 @@ async def get_booking(query: GetBooking, rows: Rows) -> Reply:
     if booking is None:
         detail = f"There is no booking {query.booking_id} of yours."
         return Refused(refusal=Refusal(reason=Reason.unknown_booking, detail=detail))
-    return status_of(booking)
+    jobs_told = [told(job) for job in await rows.newest_jobs(booking, JOBS_TOLD)]
+    return msgspec.structs.replace(status_of(booking), jobs=tuple(jobs_told))
 
 
 async def list_bookings(query: ListBookings, rows: Rows) -> Reply:
@@ -246,6 +253,7 @@ def status_of(booking: Booking) -> BookingStatus:
         expires_at=booking.expires_at,
         detail=booking.refusal.detail if booking.refusal else booking.end_reason or "",
         order_digest=booking.order_digest,
+        refusal=booking.refusal,
     )
 
 

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from libs import ids, nkey
+from libs import ids, nats_keys, nkey
 from libs.bus.inbox import cause_of, key_of
 from libs.bus.reading import Inbound, Reader, TurnedAway, place_of
 from libs.bus.retries import BUG_ATTEMPTS, NETWORK_ATTEMPTS, Failures, retry_delay
 from libs.bus.rows import Rows
 from libs.bus.serve import filters
+from libs.nats_keys import Kind
 from libs.settings import BusSettings, SettingsError, load
 from tests.bus import tally
 from tests.bus.tally import Add, Added, Copied, Copy
@@ -164,9 +165,9 @@ def test_a_seed_file_is_private_and_made_once(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "one.seed"
     made = nkey.make(path)
     assert (path.stat().st_mode & 0o777, nkey.make(path), made.seed in repr(made)) == (0o600, made, False)
-    assert nkey.verify(made.public_key, b"x", made.sign(b"x"))
-    assert not nkey.verify(made.public_key, b"y", made.sign(b"x"))
-    assert not nkey.verify(made.public_key[:-1] + "A", b"x", made.sign(b"x"))
+    assert nats_keys.verified(made.public_key, Kind.USER, b"x", made.sign(b"x"))
+    assert not nats_keys.verified(made.public_key, Kind.USER, b"y", made.sign(b"x"))
+    assert not nats_keys.verified(made.public_key[:-1] + "A", Kind.USER, b"x", made.sign(b"x"))
     path.chmod(0o644)
     with pytest.raises(nkey.NkeyError, match="chmod 600"):
         nkey.load(path)

@@ -27,7 +27,7 @@ REPEATED = "again"
 _PAUSE_SECONDS = (0.8, 1.8)
 _FREEZE_SECONDS = (0.5, 6.5)
 _AWAY_SECONDS = 5.0
-_SLICE = 12
+_EVENTS_AGAIN, _COMMANDS_AGAIN = 100, 12
 
 _CLOSE_SESSIONS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1"
 _COMMANDS = "SELECT message_id, subject, body FROM scheduler.outbox WHERE stream = $1 ORDER BY random() LIMIT $2"
@@ -66,8 +66,8 @@ class Faults:
             "relay": self._end_a_relay,
             "kick": self._cut_a_node,
             "freeze": self._freeze,
-            "events again": self.repeat_events,
-            "commands again": self.repeat_commands,
+            "events again": self._repeat_events,
+            "commands again": self._repeat_commands,
         }
         with suppress(NatsError, JetStreamError, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             async with asyncio.timeout(_AWAY_SECONDS):
@@ -110,22 +110,22 @@ class Faults:
         task.add_done_callback(self._freezing.discard)
         return True
 
-    async def repeat_events(self, count: int = _SLICE) -> bool:
+    async def _repeat_events(self) -> bool:
         """A slice of the events, stored again: what a broker does that has forgotten what it has had."""
         jetstream = self._inside.jetstream(timeout=2.0)
         state = (await jetstream.stream_info(EVENTS.name)).state
-        first = self._chance.randint(state.first_seq, max(state.first_seq, state.last_seq - count))
-        for sequence in range(first, min(first + count, state.last_seq + 1)):
+        first = self._chance.randint(state.first_seq, max(state.first_seq, state.last_seq - _EVENTS_AGAIN))
+        for sequence in range(first, min(first + _EVENTS_AGAIN, state.last_seq + 1)):
             stored = await jetstream.get_msg(EVENTS.name, sequence)
             assert stored.subject is not None and stored.data is not None
             await self._publish_again(stored.subject, stored.data)
         return state.messages > 0
 
-    async def repeat_commands(self) -> bool:
+    async def _repeat_commands(self) -> bool:
         """Orders that nodes have had, of the past and of the present."""
         connection = await self._network.database()
         try:
-            rows = await connection.fetch(_COMMANDS, NODE_COMMANDS.name, _SLICE)
+            rows = await connection.fetch(_COMMANDS, NODE_COMMANDS.name, _COMMANDS_AGAIN)
         finally:
             await connection.close()
         for row in rows:

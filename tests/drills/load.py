@@ -31,6 +31,7 @@ class Customer:
         """What should not have happened, whatever was killed."""
         self.outcomes: Counter[str] = Counter()
         self._number = 0
+        self._left: list[str] = []
 
     async def shop(self, until: float) -> None:
         """Until that moment of the monotonic clock; what is in hand then is left as it is."""
@@ -38,6 +39,8 @@ class Customer:
             self._number += 1
             try:
                 await self._book(f"{self.name}_{self._number}")
+                if len(self._left) > 1:
+                    await self._release(self._left.pop(0))
             except BivouacError as error:
                 self.outcomes[str(error.reason) if isinstance(error, Refused) else _kind_of(error)] += 1
                 await asyncio.sleep(self._chance.uniform(*_SECOND_THOUGHT_SECONDS))
@@ -46,17 +49,21 @@ class Customer:
         """Release whatever of one's own is not over, and wait for the receipts."""
         for booking_id in self.stored:
             try:
-                booking = await self.client.booking(booking_id)
-                try:
-                    if not booking.view.over:
-                        await booking.release(_SETTLED_SECONDS)
-                finally:
-                    await booking.close()
+                await self._release(booking_id)
             except Refused as refused:
                 if refused.reason is Reason.unknown_booking:
                     self.wrong.append(f"{booking_id} was stored, and the network knows nothing of it")
             except BivouacError as error:
                 self.wrong.append(f"{booking_id} is not over: {error}")
+
+    async def _release(self, booking_id: str) -> None:
+        """As somebody does who comes back later and knows nothing but the id."""
+        booking = await self.client.booking(booking_id)
+        try:
+            if not booking.view.over:
+                await booking.release(_SETTLED_SECONDS)
+        finally:
+            await booking.close()
 
     async def _book(self, booking_id: str) -> None:
         chance = self._chance
@@ -78,6 +85,8 @@ class Customer:
             if chance.random() < 0.9:
                 await booking.release(_SETTLED_SECONDS)
                 self.outcomes["settled"] += 1
+            else:
+                self._left.append(booking_id)
         finally:
             await booking.close()
 

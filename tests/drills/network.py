@@ -28,11 +28,12 @@ from services.local_network import LocalNetwork
 from services.network import OPERATOR, SCHEMAS
 
 ROOT = Path(__file__).parent.parent.parent
+PYTHONPATH = os.pathsep.join([str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
 SERVERS = ("nats", "postgres", "valkey")
 FLEETS = {"fleet-a": [f"a{n}" for n in range(4)], "fleet-b": [f"b{n}" for n in range(4)]}
 NODES = sum(len(names) for names in FLEETS.values())
 DEPOSIT_USD = 1_000_000
-_ADMITTED_SECONDS = 60.0
+_ADMITTED_SECONDS = _SERVER_SECONDS = 60.0
 
 # Shorter than in life, so that what waits for a deadline is over within a test.
 SHORT: Mapping[str, Mapping[str, str]] = {
@@ -51,9 +52,9 @@ SHORT: Mapping[str, Mapping[str, str]] = {
 class DrillNetwork(LocalNetwork):
     """The local network, whose fleets are started again as a rig's operator would, and which notes unbidden deaths."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, fleets: Mapping[str, list[str]], settings: Mapping[str, str]) -> None:
         super().__init__(directory, 0, DEPOSIT_USD, lambda line: None)
-        self._more = dict(settings)
+        self._fleets, self._more = fleets, dict(settings)
         self._killed: set[int] = set()
         self.died: list[str] = []
 
@@ -63,7 +64,15 @@ class DrillNetwork(LocalNetwork):
 
     async def start(self) -> None:
         await super().start()
-        for name in FLEETS:
+        for name in self._fleets:
+            self._start_service(name)
+
+    async def restart(self, name: str) -> None:
+        """A server on its data, or a service; for where no supervisor watches."""
+        if name in SERVERS:
+            await self._servers.restart(name)
+        else:
+            await self.retire(name)
             self._start_service(name)
 
     def pid(self, name: str) -> int | None:
@@ -90,9 +99,9 @@ class DrillNetwork(LocalNetwork):
         self._registry.remove(child)
 
     def _start_service(self, name: str) -> None:
-        if name in FLEETS:
+        if name in self._fleets:
             argv = [sys.executable, "-m", "tests.drills.fleet", self.addresses.nats, str(self.directory / "nodes")]
-            self._start(name, [*argv, *FLEETS[name]], {"PYTHONPATH": str(ROOT)})
+            self._start(name, [*argv, *self._fleets[name]], {"PYTHONPATH": PYTHONPATH})
         else:
             super()._start_service(name)
 
@@ -110,12 +119,13 @@ class DrillNetwork(LocalNetwork):
         return await ask.connect(self.addresses.nats, seed, "drill")
 
     async def database(self) -> asyncpg.Connection[asyncpg.Record]:
-        """As superuser: all schemas; sees to it that a server that starts is waited for."""
-        while True:
-            try:
-                return await asyncpg.connect(self.addresses.postgres_admin, timeout=5.0)
-            except (OSError, TimeoutError, asyncpg.PostgresError):
-                await asyncio.sleep(0.1)
+        """As superuser: all schemas; a server that is just starting is waited for."""
+        async with asyncio.timeout(_SERVER_SECONDS):
+            while True:
+                try:
+                    return await asyncpg.connect(self.addresses.postgres_admin, timeout=5.0)
+                except (OSError, TimeoutError, asyncpg.PostgresError):
+                    await asyncio.sleep(0.1)
 
     async def operator(self) -> Operator:
         return await Operator.connect(
@@ -132,14 +142,24 @@ class DrillNetwork(LocalNetwork):
                 await operator.deposit(name, str(DEPOSIT_USD), f"opening-{name}")
             path.write_text(seed)
             path.chmod(0o600)
-        return await Client.connect(self.addresses.nats, identity=name, key_file=path)
+        async with asyncio.timeout(_SERVER_SECONDS):
+            while True:
+                client = await Client.connect(self.addresses.nats, identity=name, key_file=path)
+                try:
+                    await client.balance()
+                    return client
+                except BivouacError:  # let in as a node: the gate has not read yet whose key that is
+                    await client.close()
+                    await asyncio.sleep(0.2)
 
     async def until_admitted(self, client: Client) -> None:
         """All nodes free in their pool."""
+        nodes = {node for names in self._fleets.values() for node in names}
         async with asyncio.timeout(_ADMITTED_SECONDS):
             while True:
                 try:
-                    if sum(node.state == "free" for node in (await client.fleet()).nodes) == NODES:
+                    free = {node.name for node in (await client.fleet()).nodes if node.state == "free"}
+                    if free >= nodes:
                         return
                 except BivouacError:
                     pass
@@ -147,23 +167,31 @@ class DrillNetwork(LocalNetwork):
 
 
 @asynccontextmanager
-async def network(directory: Path, **settings: str) -> AsyncIterator[DrillNetwork]:
-    """Up, all nodes admitted, and watched by its supervisor until the block ends."""
-    made = DrillNetwork(directory, settings)
+async def network(
+    directory: Path, fleets: Mapping[str, list[str]] = FLEETS, **settings: str
+) -> AsyncIterator[DrillNetwork]:
+    """Up, with all nodes admitted, until the block ends."""
+    made = DrillNetwork(directory, fleets, settings)
     try:
         await made.start()
-        watching = asyncio.create_task(made.watch())
-        try:
-            async with await made.partner("acme") as client:
-                await made.until_admitted(client)
-            yield made
-        finally:
-            watching.cancel()
-            failure = (await asyncio.gather(watching, return_exceptions=True))[0]
-            if isinstance(failure, LocalError):
-                made.died.append(f"the supervisor gave up: {failure}")
+        async with await made.partner("acme") as client:
+            await made.until_admitted(client)
+        yield made
     finally:
         await made.stop()
 
 
-__all__ = ["FLEETS", "NODES", "SCHEMAS", "SERVERS", "DrillNetwork", "network"]
+@asynccontextmanager
+async def supervised(made: DrillNetwork) -> AsyncIterator[None]:
+    """What dies in the block is started again, as `python -m services up` does it."""
+    watching = asyncio.create_task(made.watch())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        failure = (await asyncio.gather(watching, return_exceptions=True))[0]
+        if isinstance(failure, LocalError):
+            made.died.append(f"the supervisor gave up: {failure}")
+
+
+__all__ = ["FLEETS", "NODES", "SCHEMAS", "SERVERS", "DrillNetwork", "network", "supervised"]

@@ -21,12 +21,13 @@ from libs.bus.streams import ApiError
 from tests.drills.evidence import collect, consumers
 from tests.drills.faults import Faults
 from tests.drills.load import Customer
-from tests.drills.network import SCHEMAS, DrillNetwork, network
+from tests.drills.network import SCHEMAS, DrillNetwork, network, supervised
 from tests.drills.verdict import breaches, spools_are_empty
 
 SECONDS = float(os.environ.get("BIVOUAC_DRILL_SECONDS", "40"))
 CUSTOMERS = {"acme": 3, "zenith": 3}
 _SETTLE_SECONDS = 60.0
+_SHOWN_MAX = 50
 
 
 @dataclass
@@ -43,7 +44,8 @@ class Report:
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.bookings} bookings, {self.events} events, {self.faults.total()} faults "
-            f"{dict(self.faults)}, outcomes {dict(self.outcomes)}\n" + "\n".join(self.breaches)
+            f"{dict(self.faults)}, outcomes {dict(self.outcomes)}, {len(self.breaches)} breaches\n"
+            + "\n".join(self.breaches[:_SHOWN_MAX])
         )
 
 
@@ -74,39 +76,44 @@ async def come_to_rest(inside: Nats, made: DrillNetwork, seconds: float) -> None
         await asyncio.sleep(0.5)
 
 
-async def drill(directory: Path, seed: int, seconds: float, settle: float, **settings: str) -> Report:
+async def drill(directory: Path, seed: int, seconds: float, settle: float, inbox: str = "on") -> Report:
     report, chance = Report(seed), random.Random(seed)
-    async with network(directory / "net", **settings) as made:
+    async with network(directory / "net", BIVOUAC_INBOX=inbox) as made:
         inside = await made.inside()
         customers = [
             Customer(f"{partner}{n}", await made.partner(partner), directory / "work", random.Random(chance.random()))
             for partner, count in CUSTOMERS.items()
             for n in range(count)
         ]
-        faults = Faults(made, inside, chance)
-        shopping = [asyncio.create_task(one.shop(time.monotonic() + seconds)) for one in customers]
-        await asyncio.sleep(1.0)
-        await faults.run(seconds)
-        await asyncio.gather(*shopping)
-        await asyncio.gather(*(one.finish() for one in customers))
+        async with supervised(made):
+            faults = Faults(made, inside, chance)
+            shopping = [asyncio.create_task(one.shop(time.monotonic() + seconds)) for one in customers]
+            await faults.run(seconds)
+            await asyncio.gather(*shopping)
+            await faults.inflict("events again")
+            await asyncio.gather(*(one.finish() for one in customers))
         await made.retire("prober")  # which would never rest
         await come_to_rest(inside, made, settle)
+        report.faults, report.outcomes = faults.done, sum((one.outcomes for one in customers), Counter())
         report.breaches = [*made.died, *(wrong for one in customers for wrong in one.wrong)]
-        report.breaches += spools_are_empty(made.directory / "nodes")
-        async with await made.operator() as operator:
-            audit = await operator.audit()
-        report.breaches += [f"audit: {check.name}: {check.detail}" for check in audit.checks if not check.holds]
-        database = await made.database()
-        found = await collect(inside, database)
-        report.breaches += await breaches(found)
-        report.events, report.faults = len(found.events), faults.done
-        report.bookings = await database.fetchval("SELECT count(*) FROM scheduler.bookings")
-        report.outcomes = sum((one.outcomes for one in customers), Counter())
-        await database.close()
+        await judge(made, inside, report)
         for one in customers:
             await one.client.close()
         await inside.close()
     return report
+
+
+async def judge(made: DrillNetwork, inside: Nats, report: Report) -> None:
+    async with await made.operator() as operator:
+        audit = await operator.audit()
+    report.breaches += [f"audit: {check.name}: {check.detail}" for check in audit.checks if not check.holds]
+    report.breaches += spools_are_empty(made.directory / "nodes")
+    database = await made.database()
+    found = await collect(inside, database)
+    report.breaches += await breaches(found)
+    report.events = len(found.events)
+    report.bookings = await database.fetchval("SELECT count(*) FROM scheduler.bookings")
+    await database.close()
 
 
 def chosen_seed() -> int:
@@ -120,3 +127,11 @@ async def test_nothing_is_lost_or_doubled_whatever_is_killed(tmp_path: Path) -> 
     print(report)
     assert not report.breaches, report
     assert report.outcomes["settled"] > 0, report
+
+
+@pytest.mark.slow
+async def test_the_same_drill_without_the_inbox_doubles_effects(tmp_path: Path) -> None:
+    """So the drill above is able to fail, and it is the inbox that makes it pass."""
+    report = await drill(tmp_path, chosen_seed(), SECONDS / 4, _SETTLE_SECONDS / 10, inbox="off")
+    print(report)
+    assert [breach for breach in report.breaches if breach.startswith("doubled: ") and "weighed" in breach], report

@@ -14,7 +14,6 @@ from wire.ledger import AuditReport, Balance, GetAudit, GetBalance
 from wire.node import FleetView, GetFleet
 from wire.values import usd
 
-
 COUNTED = "could not be heard"
 """How the first unreadable heartbeat is told; all others are counted."""
 

@@ -91,6 +91,7 @@ RAW: dict[str, Any] = {
     "lists in lists": b"[" * _DEEP,
     "objects in objects, in an unknown field": lambda it: _with(it, b', "more": ' + b'{"a":' * 40_000),
     "lists in lists, in an unknown field": lambda it: _with(it, b', "more": ' + b"[" * _DEEP + b"]" * _DEEP),
+    "a null character in an unknown field": lambda it: _with(it, b', "more": "\\u0000"'),
     "a byte too long": lambda it: (whole := _with(it, b"")) + b" " * (BODY_BYTES_MAX + 1 - len(whole)),
     "a lone surrogate as id": lambda it: json.dumps({**plain(it), "id": "@"}).replace("@", "\\ud800").encode(),
 }

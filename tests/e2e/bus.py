@@ -104,7 +104,8 @@ def tokens(message: Message) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(network: LiveNetwork) -> AsyncIterator[Bus]:
+async def opened(network: LiveNetwork, *partners: str) -> AsyncIterator[Bus]:
+    """With acme, the poor one, the operator, and these."""
     async with AsyncExitStack() as stack:
 
         async def connect(name: str, seed_of: str = "") -> Client:
@@ -113,7 +114,7 @@ async def opened(network: LiveNetwork) -> AsyncIterator[Bus]:
             stack.push_async_callback(client.close)
             return client
 
-        names = ("acme", POOR, "operator")
+        names = ("acme", POOR, "operator", *partners)
         bus = Bus({name: await connect(name) for name in names}, await connect(BYSTANDER))
         for subject in EVENTS.subjects:
             await bus.inside.subscribe(subject, cb=bus.note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,10 @@ class LiveNetwork:
     def bivouac(self, *words: str, as_: str = "acme", place: Path | None = None) -> Told:
         """One command as a partner, or as the operator."""
         return bivouac(["--profile", as_, *words], self.home, place)
+
+    async def command(self, *words: str, as_: str = "acme", place: Path | None = None) -> Told:
+        """The same, for tests whose loop has connections to keep alive meanwhile."""
+        return await asyncio.to_thread(self.bivouac, *words, as_=as_, place=place)
 
     def seed_file(self, name: str) -> Path:
         """The key of a service, the operator, or a partner."""

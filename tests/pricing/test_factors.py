@@ -1,5 +1,6 @@
 """Each factor of a price: what it multiplies by, that it is bounded, and that the lines still multiply out."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -262,3 +263,8 @@ def test_tables_are_read_and_checked() -> None:
             Policy(location_table=wrong)
     with pytest.raises(ValueError, match="surge_from"):
         Policy(surge_from_permille=950, surge_full_permille=950)
+
+
+def test_every_setting_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "pricing.md").read_text(encoding="utf-8")
+    assert not [name for name in Policy.__struct_fields__ if name not in page]

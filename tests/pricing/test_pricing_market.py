@@ -1,6 +1,5 @@
 """Pricing's view of pool and market, from events on the real bus to the lines of a quote."""
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from services.pricing.domain.policy import Policy
 from tests.conftest import Running, until
 from tests.pricing.conftest import NODE, REQUEST, SPEC, Pricing, place, quoted, told
 from wire.access import MessageRefused
-from wire.booking import ClusterReady, LeaseEnded, NodeReplaced, NodesHeld
+from wire.booking import BookingQuoted, ClusterReady, LeaseEnded, NodeReplaced, NodesHeld
 from wire.market import Earnings, EstimateWorkload, GetEarnings, MarketRate, WorkloadClass, WorkloadEstimate
 from wire.node import NodeAdmitted
 from wire.values import LeaseTerms, Money, NodeId, Reason, usd
@@ -92,16 +91,17 @@ async def test_a_full_pool_makes_the_price_rise_and_a_free_one_lets_it_fall(pric
         await admit(running, 2)
         await hold(running, lease(0, 1), lease(1, 1), at=20)
 
-        async def price(above: bool) -> None:
-            async with asyncio.timeout(40):
-                while ((await quoted(running)).hourly.amount > 346_991) is not above:
-                    await asyncio.sleep(0.2)
+        async def raised() -> bool:
+            return (await quoted(running)).hourly.amount > 346_991
 
-        await price(above=True)
+        async def fallen() -> bool:
+            return not await raised()
+
+        await until(raised, timeout=40)
         assert (await quoted(running)).hourly.amount <= 346_991 * 3 // 2
         await end(running, lease(0, 1), at=30)
         await end(running, lease(1, 1), at=30)
-        await price(above=False)
+        await until(fallen, timeout=40)
 
 
 async def rate(running: Running, source: str, micros: int, **fields: Any) -> MarketRate:
@@ -145,7 +145,8 @@ async def test_a_rate_that_cannot_be_kept_is_refused(pricing: Pricing) -> None:
             last = await rate(running, f"source {number}", 300_000)
         refused = await running.heard(MessageRefused, message_id=last.id)
         assert "at most 16 sources" in refused.refusal.detail
-        await running.publish_raw(MarketRate.pattern(partner=PARTNER), b'{"hourly_micros": -1}', "bad")
+        negative = msgspec.json.encode({**msgspec.to_builtins(last), "id": "bad", "hourly_micros": -1})
+        await running.publish_raw(last.subject(), negative, "bad")
         assert (await running.heard(MessageRefused, message_id="bad")).refusal.reason is Reason.malformed
 
 
@@ -171,6 +172,7 @@ async def test_how_soon_clusters_were_ready_is_what_a_quote_tells(pricing: Prici
     async with pricing(policy=Policy(ready_samples_min=3)) as running:
         for took in (8000, 9000, 30_000):
             booking_id = await place(running, None, at=1_000_000)
+            await running.heard(BookingQuoted, booking_id=booking_id)
             ready = ClusterReady(
                 partner=PARTNER,
                 booking_id=booking_id,

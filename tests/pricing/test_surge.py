@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import surge as simulation
 from services.pricing.domain.factors.supply import Surge, advance, curve
 from services.pricing.domain.policy import Policy
 from services.pricing.domain.standing import SURGE_WHOLE
@@ -73,3 +74,11 @@ def test_no_step_is_larger_than_its_time_allows(seconds: int) -> None:
     idle = settled(Surge(), 0, 1000)
     moved = advance(idle, 1000, 1000, idle.at + seconds * 1000, POLICY)
     assert moved.mean <= SURGE_WHOLE * seconds // (seconds + POLICY.surge_settle_seconds)
+
+
+def test_in_a_market_that_answers_prices_it_does_not_oscillate() -> None:
+    _, prices = simulation.simulate(simulation.surge(), seed=1)
+    _, bare = simulation.simulate(simulation.bare_curve(), seed=1)
+    assert max(prices) > 1.1  # it is an evening in which the pool runs short
+    assert simulation.turns(prices) <= 6
+    assert simulation.turns(bare) > 10 * simulation.turns(prices)  # the same market, without mean and band

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from libs import proofs
 from services.prober.domain.cadence import SOONEST_MS, SUSPECT_FACTOR, next_test_at
 from services.prober.domain.score import REFERENCE, SCORE_MAX, score_millionths
-from services.prober.domain.verdict import Answered, Failure, judge
+from services.prober.domain.verdict import Answered, Failure, Proved, judge
+from wire.probe import ProofEvidence, ProofQuestion
 from wire.values import ProbeReadings, Reason
 
 SEED = "5a" * 32
@@ -80,6 +81,14 @@ def test_readings_are_taken_above_the_round_trip_floor() -> None:
     readings = judge(answers())
     # 2·1000³ operations in 20 ms, 200 kB in 4 ms, 100,000 links of 1,400 cycles in 50 ms.
     assert readings == ProbeReadings(gflops=100, bandwidth_kb_s=50_000, memory_mb=64, cpu_mhz=2_800)
+
+
+def test_what_all_cards_proved_at_once_is_added_up_above_the_floor() -> None:
+    proof = ProofEvidence(question=ProofQuestion(epoch=SEED, nonce=SEED, order=64))
+    proved = [Proved(operations=10**9, elapsed_ms=elapsed, proof=proof) for elapsed in (12.0, 22.0)]
+    readings = judge(answers(), proved)
+    # 10⁹ operations in 10 ms and in 20 ms: 100 and 50 GFLOP/s.
+    assert isinstance(readings, ProbeReadings) and readings.gflops == 150
 
 
 @pytest.mark.parametrize("kind", ["echo", "product", "clock", "memory", "bandwidth"])

@@ -1,7 +1,6 @@
 """A real nats-server with the network's streams, and a network made of what a test tells it to say."""
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest_asyncio
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import ServerError
 
 from bivouac import connection
 from bivouac.client import Client
@@ -24,8 +23,8 @@ from libs import process
 from libs.local.nats import binary
 from wire.catalog import message_on
 from wire.message import Message, Query, Reply, decode, encode
-from wire.names import JETSTREAM_DOMAIN, bucket_of_partner
-from wire.streams import STREAMS
+from wire.names import JETSTREAM_DOMAIN, bucket_of_partner, bucket_stream
+from wire.streams import STREAMS, Stream
 
 PARTNER = "acme"
 
@@ -91,6 +90,17 @@ class Network:
             await self.client.publish(stamped.subject(), encode(stamped))
         await self.client.flush()
 
+    async def make(self, stream: Stream) -> None:
+        """A stream as the network has it; one of a name that was deleted just now can fail, and is tried again."""
+        config = StreamConfig(name=stream.name, subjects=list(stream.subjects))
+        while True:
+            try:
+                await self.stream.add_stream(config)
+            except ServerError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
     async def told(self, kind: type[Message]) -> Any:
         """The first command of that kind; waits for it."""
         async with asyncio.timeout(10):
@@ -125,13 +135,12 @@ async def network(nats_server: Server) -> AsyncIterator[Network]:
     """Fresh streams, an empty bucket for the partner, and a network that has nothing to say yet."""
     client = await nats.connect(nats_server.url)
     network = Network(client)
-    buckets = {f"OBJ_{bucket_of_partner(PARTNER)}"}
-    for name in {stream.name for stream in STREAMS} | buckets:
-        with contextlib.suppress(NotFoundError):
-            await network.stream.delete_stream(name)
+    bucket = bucket_of_partner(PARTNER)
+    await network.stream.create_object_store(bucket)
+    await network.stream.purge_stream(bucket_stream(bucket))
     for stream in STREAMS:
-        await network.stream.add_stream(StreamConfig(name=stream.name, subjects=list(stream.subjects)))
-    await network.stream.create_object_store(bucket_of_partner(PARTNER))
+        await network.make(stream)
+        await network.stream.purge_stream(stream.name)
     await network.listen()
     yield network
     await client.close()

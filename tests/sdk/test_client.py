@@ -169,11 +169,8 @@ async def test_a_command_waits_for_its_stream_and_is_stored_once(client: Client,
     await network.stream.delete_stream(SERVICE_COMMANDS.name)
 
     async def come_back() -> None:
-        from nats.js.api import StreamConfig
-
         await asyncio.sleep(0.7)
-        config = StreamConfig(name=SERVICE_COMMANDS.name, subjects=list(SERVICE_COMMANDS.subjects))
-        await network.stream.add_stream(config)
+        await network.make(SERVICE_COMMANDS)
 
     returning = asyncio.create_task(come_back())
     began = time.monotonic()

@@ -79,7 +79,7 @@ async def test_a_terminal_is_asked_after_it_was_shown_the_price(
     os.write(ours, answer)
     shown, asked = await asyncio.wait_for(process.communicate(), 30)
     os.close(ours)
-    assert b"0.625 USD" in shown
+    assert b"0.625 USD" in shown, asked.decode()
     assert b"Book this for at most 0.625 USD? [y/n]" in asked
     assert process.returncode == (0 if booked else 1)
     assert any(isinstance(message, PlaceBooking) for message in network.heard) is booked

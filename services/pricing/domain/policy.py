@@ -50,9 +50,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """The use of a model's pool at which its price begins to rise."""
     surge_full_permille: Permille = 950
     surge_price_max: Price = 1500
-    surge_band_permille: Permille = 100
+    surge_band_permille: Permille = 150
     """So far use must fall back before the price follows it down."""
-    surge_settle_seconds: Seconds = 300
+    surge_settle_seconds: Seconds = 600
     """Time constant of the mean of use that surge follows."""
     surge_nodes_min: Annotated[int, msgspec.Meta(ge=1, le=10**6)] = 10
     """In a smaller pool one booking is most of the use, which tells nothing of demand."""

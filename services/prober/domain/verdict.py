@@ -1,8 +1,10 @@
 """Whether the answers of one test job are right and in time, and what they measure."""
 
+from collections.abc import Sequence
+
 import msgspec
 
-from wire.probe import ProbeKind
+from wire.probe import ProbeKind, ProofEvidence
 from wire.values import ProbeReadings, Reason
 
 CYCLES_PER_LINK = 1_400
@@ -27,11 +29,21 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     detail: str
     answer: Answered
+    proof: ProofEvidence | None = None
 
 
-def judge(answers: list[Answered]) -> ProbeReadings | Failure:
+class Proved(msgspec.Struct, frozen=True, kw_only=True):
+    """A proof of GPU that was right: exact operations, and the time from the question to the commitment."""
+
+    operations: int
+    elapsed_ms: float
+    proof: ProofEvidence
+
+
+def judge(answers: list[Answered], proved: Sequence[Proved] = ()) -> ProbeReadings | Failure:
     """Readings if every answer is right, the first failure otherwise.
 
+    What the cards proved at the same time is added up; where nothing was proved, the one product is read.
     The shortest echo is the floor under every time: what the way there and back costs is not the node's doing.
     """
     for answer in answers:
@@ -45,8 +57,9 @@ def judge(answers: list[Answered]) -> ProbeReadings | Failure:
         return max(by_kind[kind].elapsed_ms - floor, _FLOOR_MS)
 
     order = by_kind["product"].size
+    gflops = [one.operations / max(one.elapsed_ms - floor, _FLOOR_MS) / 1e6 for one in proved]
     return ProbeReadings(
-        gflops=round(2 * order**3 / milliseconds("product") / 1e6),
+        gflops=round(sum(gflops) if gflops else 2 * order**3 / milliseconds("product") / 1e6),
         cpu_mhz=round(by_kind["clock"].size * CYCLES_PER_LINK / milliseconds("clock") / 1e3),
         memory_mb=by_kind["memory"].size,
         bandwidth_kb_s=round(by_kind["bandwidth"].size / milliseconds("bandwidth")),

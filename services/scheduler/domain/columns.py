@@ -7,7 +7,7 @@ reputation, then what the node asks, then the smallest node, then the one leased
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -72,6 +72,16 @@ class Pool:
         self.free = Ranked()
 
 
+class Plan(msgspec.Struct, frozen=True, gc=False):
+    """The nodes of a gang, best first, with their rows and fences as they were at that version of the fleet."""
+
+    version: int
+    model: str
+    rows: tuple[int, ...]
+    node_ids: tuple[str, ...]
+    fences: tuple[int, ...]
+
+
 class Stale(RuntimeError):
     """The fleet is not what a plan was made from; nothing has been leased."""
 
@@ -89,10 +99,11 @@ class Fleet:
         self.pools: dict[str, dict[tuple[str, int, int, int], Pool]] = {}
         self.codes: dict[str, dict[str, int]] = {"model": {}, "country": {}}
         self.shape = 0  # how many pools there are: what is remembered about them holds until there is another one
-        self._state = self.columns["state"]
+        self._state = self._new_states(1024)
         self._asks = array("q")
         self._leased = array("q")
         self._fixed: list[int] = []  # a row's key but for the time of its last lease, which is what changes most
+        self._keys: list[int] = []
         self._unused: list[int] = []
         self._load(listings)
 
@@ -124,10 +135,10 @@ class Fleet:
         self.version += 1
         row = self.rows.get(listing.node_id)
         if row is not None and self._state[row] == FREE:
-            self.pool_of[row].free.remove(self._key(row))
+            self.pool_of[row].free.remove(self._keys[row])
         row = self._write(listing, row)
         if listing.free:
-            self.pool_of[row].free.add(self._key(row))
+            self.pool_of[row].free.add(self._keys[row])
 
     def lose(self, node_id: str) -> None:
         """The node is in no pool any more; nothing where it was in none."""
@@ -136,37 +147,36 @@ class Fleet:
             return
         self.version += 1
         if self._state[row] == FREE:
-            self.pool_of[row].free.remove(self._key(row))
+            self.pool_of[row].free.remove(self._keys[row])
         self._state[row] = ABSENT
         self._unused.append(row)
 
-    def lease(self, node_ids: Sequence[str], fences: Sequence[int], now: int) -> None:
-        """All of them or, where one is not free with that fence any more, none: Stale. Each fence grows by one."""
-        known, state, held = self.rows, self._state, self.fences
-        rows = [known.get(node_id, -1) for node_id in node_ids]
-        for row, fence in zip(rows, fences, strict=True):
-            if row < 0 or state[row] != FREE or held[row] != fence:
-                raise Stale(f"planned on another fleet than version {self.version}")
-        if len(set(rows)) != len(rows):
-            raise Stale("a node is planned twice")
+    def lease(self, plan: Plan, now: int) -> None:
+        """All nodes of the plan or, where one is not as it was planned, none: Stale. Each fence grows by one."""
+        rows = plan.rows
+        if plan.version != self.version:
+            for row, node_id, fence in zip(rows, plan.node_ids, plan.fences, strict=True):
+                if self.rows.get(node_id) != row or self._state[row] != FREE or self.fences[row] != fence:
+                    raise Stale(f"{node_id} is not what it was in version {plan.version}")
         self.version += 1
-        pool_of, fixed, leased = self.pool_of, self._fixed, self._leased
+        pool_of, fixed, keys, rotated = self.pool_of, self._fixed, self._keys, now << _LEASED_AT
+        state, leased, fences = self._state, self._leased, self.fences
         for row in rows:
-            pool_of[row].free.remove(fixed[row] + (leased[row] << _LEASED_AT))
+            pool_of[row].free.remove(keys[row])
+            keys[row] = fixed[row] + rotated
             state[row] = LEASED
             leased[row] = now
-            held[row] += 1
+            fences[row] += 1
 
     def free(self, node_ids: Iterable[str]) -> None:
         """Their leases are over; nothing for a node that is free, or in no pool."""
         self.version += 1
-        known, state, pool_of = self.rows, self._state, self.pool_of
-        fixed, leased = self._fixed, self._leased
+        known, state, pool_of, keys = self.rows, self._state, self.pool_of, self._keys
         for node_id in node_ids:
             row = known.get(node_id, -1)
             if row >= 0 and state[row] == LEASED:
                 state[row] = FREE
-                pool_of[row].free.add(fixed[row] + (leased[row] << _LEASED_AT))
+                pool_of[row].free.add(keys[row])
 
     def rescore(self, node_id: str, reputation_millis: int) -> None:
         """A new lower bound of its reputation; nothing for a node in no pool."""
@@ -180,7 +190,7 @@ class Fleet:
             assert listing.node_id not in self.rows, "a node is listed once"
             row = self._write(listing, None)
             if listing.free:
-                found[self.pool_of[row]].append(self._key(row))
+                found[self.pool_of[row]].append(self._keys[row])
         for pool, keys in found.items():
             pool.free = Ranked(sorted(keys))
 
@@ -193,6 +203,7 @@ class Fleet:
         self.pool_of[row] = pool
         self.fences[row], self._asks[row], self._leased[row] = listing.fence, listing.ask, listing.last_leased_at
         self._fixed[row] = _fixed(listing, row)
+        self._keys[row] = self._fixed[row] + (listing.last_leased_at << _LEASED_AT)
         models, countries = self.codes["model"], self.codes["country"]
         values = (
             models.setdefault(listing.model, len(models)),
@@ -212,10 +223,11 @@ class Fleet:
         if row == len(self._state):
             for name, column in self.columns.items():
                 self.columns[name] = np.concatenate([column, np.zeros_like(column)])
-            self._state = self.columns["state"]
+            self._state = self._new_states(2 * row)
         self.node_ids.append("")
         self.pool_of.append(None)  # type: ignore[arg-type]  # written before anybody reads it
         self._fixed.append(0)
+        self._keys.append(0)
         for numbers in (self.fences, self._asks, self._leased):
             numbers.append(0)
         return row
@@ -228,8 +240,11 @@ class Fleet:
             self.shape += 1
         return pools[labels]
 
-    def _key(self, row: int) -> int:
-        return self._fixed[row] + (self._leased[row] << _LEASED_AT)
+    def _new_states(self, count: int) -> bytearray:
+        """The column `state` once more, as bytes: one by one they are read far faster than through NumPy."""
+        states = bytearray(self.columns["state"].tobytes().ljust(count, b"\0"))
+        self.columns["state"] = np.frombuffer(states, np.int8)
+        return states
 
 
 def worst_key(reputation_millis_min: int) -> int:

@@ -11,7 +11,7 @@ from itertools import islice
 import msgspec
 import numpy as np
 
-from services.scheduler.domain.columns import ABSENT, FREE, GIB, ROW_MASK, Fleet, Listing, Pool, worst_key
+from services.scheduler.domain.columns import ABSENT, FREE, GIB, ROW_MASK, Fleet, Listing, Plan, Pool, worst_key
 from services.scheduler.domain.ranked import Ranked
 
 _REMEMBERED = 4096
@@ -27,15 +27,6 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     country: str | None = None
     vram_mb_min: int = 0
     reputation_millis_min: int = 0
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """The nodes of a gang, best first, with the fences they had at that version of the fleet."""
-
-    version: int
-    model: str
-    node_ids: tuple[str, ...]
-    fences: tuple[int, ...]
 
 
 def fits(wish: Wish, listing: Listing) -> bool:
@@ -55,7 +46,7 @@ class Planner:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self._shape = -1
-        self._pools: dict[tuple[str, int, int, str | None, int], list[Pool]] = {}
+        self._pools: dict[tuple[str, int, int, str | None, int], tuple[list[Ranked], bool]] = {}
 
     def plan(self, wish: Wish, exclude: Collection[str] = ()) -> Plan | None:
         """The best nodes for the first model that has enough of them, or None."""
@@ -63,32 +54,34 @@ class Planner:
             rows = self.best(model, wish, wish.nodes, exclude)
             if len(rows) == wish.nodes:
                 names, fences = self.fleet.node_ids, self.fleet.fences
-                chosen = tuple([names[row] for row in rows])
-                return Plan(self.fleet.version, model, chosen, tuple([fences[row] for row in rows]))
+                planned = tuple([names[row] for row in rows]), tuple([fences[row] for row in rows])
+                return Plan(self.fleet.version, model, tuple(rows), *planned)
         return None
 
     def best(self, model: str, wish: Wish, count: int, exclude: Collection[str] = ()) -> list[int]:
         """The rows of at most `count` nodes that fit, best first."""
-        pools = self._pools_of(model, wish)
-        found = _merged([pool.free for pool in pools], self.fleet.pool_of, worst_key(wish.reputation_millis_min))
+        pools, in_part = self._pools_of(model, wish)
+        found = _merged(pools, self.fleet.pool_of, worst_key(wish.reputation_millis_min))
         if exclude:
             out = {self.fleet.rows[node_id] for node_id in exclude if node_id in self.fleet.rows}
             found = (row for row in found if row not in out)
-        if any(pool.vram_gib * GIB < wish.vram_mb_min for pool in pools):
+        if in_part:
             vram_mb = self.fleet.columns["vram_mb"]
             found = (row for row in found if vram_mb[row] >= wish.vram_mb_min)
         return list(islice(found, count))
 
-    def _pools_of(self, model: str, wish: Wish) -> list[Pool]:
+    def _pools_of(self, model: str, wish: Wish) -> tuple[list[Ranked], bool]:
+        """The free nodes of the pools that suit, and whether one of the pools does so in part only."""
         if self._shape != self.fleet.shape or len(self._pools) > _REMEMBERED:
             self._pools.clear()
             self._shape = self.fleet.shape
         labels = (model, wish.gpus_min, wish.tier_min, wish.country, wish.vram_mb_min)
-        pools = self._pools.get(labels)
-        if pools is None:
+        found = self._pools.get(labels)
+        if found is None:
             pools = [pool for pool in self.fleet.pools.get(model, {}).values() if _suits(wish, pool)]
-            self._pools[labels] = pools
-        return pools
+            in_part = any(pool.vram_gib * GIB < wish.vram_mb_min for pool in pools)
+            found = self._pools[labels] = ([pool.free for pool in pools], in_part)
+        return found
 
 
 def funnel(fleet: Fleet, wish: Wish) -> list[tuple[str, int]]:

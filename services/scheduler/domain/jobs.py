@@ -10,6 +10,7 @@ import msgspec
 from services.scheduler.domain.booking import UP, Booking, Lease, State
 from services.scheduler.domain.states import Table, move
 from wire.job import (
+    Artefact,
     CancelJob,
     JobAccepted,
     JobFilesDelivered,
@@ -18,6 +19,7 @@ from wire.job import (
     JobRefused,
     JobResultDelivered,
     JobStarted,
+    JobStatus,
     RunJob,
     StopJob,
     SubmitJob,
@@ -47,6 +49,7 @@ JOB_MOVES: Table[JobState] = {
     JobState.refused: frozenset(),
     JobState.finished: frozenset(),
 }
+_DETAIL_TOLD = 500
 OPEN = frozenset({JobState.accepted, JobState.delivered, JobState.running, JobState.cancelling})
 
 
@@ -58,6 +61,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str
     attempt: int = 1
     status: Status | None = None
+    detail: str = ""
+    result: Artefact | None = None
+    log: Artefact | None = None
+    refusal: Refusal | None = None
 
     @property
     def key(self) -> dict[str, Any]:
@@ -137,7 +144,8 @@ def miss(job: Job, said: JobFilesMissing) -> JobOutcome:
     if job.state is not JobState.accepted or said.attempt != job.attempt:
         return JobOutcome()
     if job.attempt == 1:
-        return JobOutcome((job.moved(JobState.refused),), (JobRefused(refusal=said.refusal, **job.key),))
+        refused = job.moved(JobState.refused, refusal=said.refusal)
+        return JobOutcome((refused,), (JobRefused(refusal=said.refusal, **job.key),))
     return _finish(job, "failed", said.refusal.detail)
 
 
@@ -158,7 +166,7 @@ def finish(job: Job, said: JobResultDelivered) -> JobOutcome:
         return JobOutcome()
     if said.refusal is not None:
         return _finish(job, "failed", said.refusal.detail)
-    done = job.moved(JobState.finished, status=said.status)
+    done = job.moved(JobState.finished, status=said.status, detail=said.detail, result=said.result, log=said.log)
     word = JobFinished(
         status=said.status,
         detail=said.detail,
@@ -168,6 +176,26 @@ def finish(job: Job, said: JobResultDelivered) -> JobOutcome:
         **job.key,
     )
     return JobOutcome((done,), (word,))
+
+
+def told(job: Job) -> JobStatus:
+    """The job as its partner may know it; whether its files or its lines are under way is no state of his."""
+    states: dict[JobState, Literal["accepted", "running", "refused"]] = {
+        JobState.accepted: "accepted",
+        JobState.delivered: "accepted",
+        JobState.running: "running",
+        JobState.cancelling: "running",
+        JobState.refused: "refused",
+    }
+    return JobStatus(
+        job_id=job.order.job_id,
+        state=job.status or states[job.state],
+        attempt=job.attempt,
+        detail=job.detail[:_DETAIL_TOLD],
+        result=job.result,
+        log=job.log,
+        refusal=job.refusal,
+    )
 
 
 def follow(before: Booking, after: Booking, jobs: Iterable[Job]) -> JobOutcome:
@@ -210,5 +238,5 @@ def _accepted(job: Job) -> JobAccepted:
 
 
 def _finish(job: Job, status: Status, detail: str) -> JobOutcome:
-    done = job.moved(JobState.finished, status=status)
+    done = job.moved(JobState.finished, status=status, detail=detail)
     return JobOutcome((done,), (JobFinished(status=status, detail=detail, attempt=job.attempt, **job.key),))

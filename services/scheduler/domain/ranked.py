@@ -29,7 +29,9 @@ class Ranked:
             blocks.append([number])
             lasts.append(number)
             return
-        at = min(bisect_left(lasts, number), len(blocks) - 1)
+        at = bisect_left(lasts, number) if len(blocks) > 1 else 0
+        if at == len(blocks):
+            at -= 1
         block = blocks[at]
         insort(block, number)
         if len(block) > BLOCK:

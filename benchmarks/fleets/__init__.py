@@ -1,0 +1,1 @@
+"""Fleets that benchmarks are run on."""
