@@ -23,10 +23,10 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks import harness
-from services.scheduler.domain.packing import Demand, Need, Room, choose, fullest, stranded
+from services.scheduler.domain.packing import Demand, Need, Room, choose, fullest, usable
 
 LEARN_EVERY, SEEDS, OVERLOAD = 200, 3, 1.2
-OURS, BEST, FIRST, RANDOM = "strand least (ours)", "best-fit", "first-fit", "random"
+OURS, BEST, FIRST, RANDOM = "least share of room (ours)", "best-fit", "first-fit", "random"
 IN_ORDER = "first-fit, the file's order"
 Rule = Callable[[Need, Room, Demand, Random], int | None]
 
@@ -39,7 +39,15 @@ class Task(NamedTuple):
     runs: int
 
 
-def tasks_of(folder: Path) -> list[Task]:
+def codes_of(folder: Path) -> dict[str, int]:
+    """A number for each model that there is, or that a task would take."""
+    with (folder / "nodes.csv").open() as nodes, (folder / "pods.csv").open() as pods:
+        found = {row["model"] for row in csv.DictReader(nodes)}
+        found |= {model for row in csv.DictReader(pods) for model in row["gpu_spec"].split("|") if model}
+    return {model: number for number, model in enumerate(sorted(found))}
+
+
+def tasks_of(folder: Path, codes: dict[str, int]) -> list[Task]:
     """A share of a GPU counts as one; a task that never ran in the trace has no length and asks for nothing here."""
     found = []
     with (folder / "pods.csv").open() as file:
@@ -49,18 +57,18 @@ def tasks_of(folder: Path) -> list[Task]:
                     gpus=int(row["num_gpu"]),
                     cpu_milli=int(row["cpu_milli"]),
                     memory_mib=int(row["memory_mib"]),
-                    models=frozenset(filter(None, row["gpu_spec"].split("|"))),
+                    models=frozenset(codes[model] for model in filter(None, row["gpu_spec"].split("|"))),
                 )
                 runs = int(row["deletion_time"]) - int(row["scheduled_time"])
                 found.append(Task(need, int(row["creation_time"]), max(runs, 0)))
     return sorted(found, key=lambda task: task.created)
 
 
-def room_of(folder: Path) -> Room:
+def room_of(folder: Path, codes: dict[str, int]) -> Room:
     with (folder / "nodes.csv").open() as file:
         rows = list(csv.DictReader(file))
     gpus, cpu, memory = (np.array([int(row[name]) for row in rows]) for name in ("gpu", "cpu_milli", "memory_mib"))
-    return Room(gpus, cpu, memory, np.array([row["model"] for row in rows]))
+    return Room(gpus, cpu, memory, np.array([codes[row["model"]] for row in rows]))
 
 
 def faster(tasks: list[Task], gpus: int) -> list[Task]:
@@ -208,7 +216,8 @@ def inflate(tasks: list[Task], cluster: Cluster, seed: int) -> Inflated:
             accepted += cluster.put(task.need) is not None
             if at_capacity is None and asked >= cluster.total:
                 demand = Demand.of(one.need for one in tasks)
-                useless = float(stranded(cluster.room, demand).sum()) / cluster.total
+                useful = float(np.array(demand.shares) @ usable(cluster.room, demand).sum(axis=1))
+                useless = 1 - cluster.allocated - useful / cluster.total
                 at_capacity = accepted / came, cluster.allocated, useless
             if asked >= OVERLOAD * cluster.total:
                 break
@@ -221,7 +230,8 @@ def main() -> None:
     if not (folder / "pods.csv").is_file() or not (folder / "nodes.csv").is_file():
         print("trace: skipped, since there is no trace here; give the folder with its nodes.csv and pods.csv.")
         return
-    tasks, room = tasks_of(folder), room_of(folder)
+    codes = codes_of(folder)
+    tasks, room = tasks_of(folder, codes), room_of(folder, codes)
     loaded = faster(tasks, int(room.gpus.sum()))
     replayed = {name: replay(loaded, Cluster(room, name, 0)) for name in RULES}
     inflated = {name: [inflate(tasks, Cluster(room, name, seed), seed) for seed in range(SEEDS)] for name in RULES}

@@ -12,7 +12,7 @@ Weight = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[0-9]{1,120}$",
-        description="Integer of up to 120 digits: RNP-004's b⁴·t³·m²·c of the readings, a mean over an epoch's test jobs.",
+        description="Up to 120 digits: RNP-004's b⁴·t³·m²·c of the readings, a mean over an epoch's test jobs.",
     ),
 ]
 

@@ -16,6 +16,9 @@ from wire.node import FleetView
 from wire.quote import Quote
 from wire.values import ClusterRequest, LeaseUse, Money
 
+TOLD = ("bandwidth tier", "pool supply", "operating fee")
+"""Lines of a quote that a person wants to see even where their factor is 1."""
+
 Names = Mapping[str, str]
 """Node names by node id, from the fleet; an id without a name is shown by its ends."""
 

@@ -22,7 +22,6 @@ from bivouac.keys import new_seed, public_key
 from bivouac.operator import Operator
 from libs import nkey, process
 from libs.bus import ask
-from libs.local.errors import LocalError
 from libs.local.servers import Addresses
 from services.local_network import LocalNetwork
 from services.network import OPERATOR, SCHEMAS
@@ -183,15 +182,15 @@ async def network(
 
 @asynccontextmanager
 async def supervised(made: DrillNetwork) -> AsyncIterator[None]:
-    """What dies in the block is started again, as `python -m services up` does it."""
+    """What dies in the block is started again, as `python -m services up` does it; raises what ended the supervisor."""
     watching = asyncio.create_task(made.watch())
     try:
         yield
     finally:
         watching.cancel()
-        failure = (await asyncio.gather(watching, return_exceptions=True))[0]
-        if isinstance(failure, LocalError):
-            made.died.append(f"the supervisor gave up: {failure}")
+        (failure,) = await asyncio.gather(watching, return_exceptions=True)
+        if isinstance(failure, Exception):
+            raise failure
 
 
 __all__ = ["FLEETS", "NODES", "SCHEMAS", "SERVERS", "DrillNetwork", "network", "supervised"]
