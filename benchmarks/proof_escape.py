@@ -1,8 +1,8 @@
 """proof_escape: how often each lie about a proof of GPU goes unseen, against theory, and honest answers are refused.
 
 Each trial is a lie drawn anew, committed, opened at 64 rows drawn by the verifier, and checked. The order is small,
-because what escapes depends on the share of wrong rows, not on their length. Timing noise cannot refuse an honest
-answer as long as its time stays below the limit, which the last column of the honest row holds against 20 % noise.
+because what escapes depends on the share of wrong rows, not on their length. Time decides nothing here: a proof
+is right or wrong, and bands of time per model are not learned yet.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 """Figure `trace`: tasks of a real GPU cluster replayed on its nodes, packed by the scheduler's rule and by others.
 
 Takes the folder with nodes.csv and pods.csv as its argument, or in BIVOUAC_TRACE. Two runs a rule: `replay`, the tasks
-in their own order and for as long as they ran, but coming so much faster that they ask for all GPUs there are (who
-finds no room waits, and the oldest that fits gets the room that a task leaves); and `inflation`, tasks in random order
-that never end. Every rule sees the same tasks. The nodes stand in random order, because a file's order can be a good or
-a bad one; what first-fit makes of the file's own is told too. Our rule learns what is usually asked from the tasks that
-have come before, and knows nothing of the file.
+in their own order and for as long as they ran, at their own pace and at a thousand times that (who finds no room waits,
+and the oldest that fits gets the room that a task leaves); and `inflation`, tasks in random order that never end. Every
+rule sees the same tasks. The nodes stand in random order, because a file's order can be a good or a bad one; what
+first-fit makes of the file's own is told too. Our rule learns what is usually asked from the tasks that have come
+before, and knows nothing of the file.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from benchmarks import harness
 from services.scheduler.domain.packing import Demand, Need, Room, choose, fullest, usable
 
 LEARN_EVERY, SEEDS, OVERLOAD = 200, 3, 1.2
+PACES = (1, 1000)
 OURS, BEST, FIRST, RANDOM = "least share of room (ours)", "best-fit", "first-fit", "random"
 IN_ORDER = "first-fit, the file's order"
 Rule = Callable[[Need, Room, Demand, Random], int | None]
@@ -71,12 +72,9 @@ def room_of(folder: Path, codes: dict[str, int]) -> Room:
     return Room(gpus, cpu, memory, np.array([codes[row["model"]] for row in rows]))
 
 
-def faster(tasks: list[Task], gpus: int) -> list[Task]:
-    """The same tasks, at so many times their speed that the work that comes is what the GPUs can do."""
-    span = tasks[-1].created - tasks[0].created
-    work = sum(task.need.gpus * task.runs for task in tasks)
-    times = gpus * span / work
-    return [task._replace(created=int(task.created / times)) for task in tasks]
+def faster(tasks: list[Task], times: int) -> list[Task]:
+    """The same tasks, that run as long, but come so many times as fast."""
+    return [task._replace(created=task.created // times) for task in tasks]
 
 
 def first_fit(need: Need, room: Room, _demand: Demand, _random: Random) -> int | None:
@@ -232,8 +230,9 @@ def main() -> None:
         return
     codes = codes_of(folder)
     tasks, room = tasks_of(folder, codes), room_of(folder, codes)
-    loaded = faster(tasks, int(room.gpus.sum()))
-    replayed = {name: replay(loaded, Cluster(room, name, 0)) for name in RULES}
+    replayed = {
+        f"{name}, {pace} x": replay(faster(tasks, pace), Cluster(room, name, 0)) for pace in PACES for name in RULES
+    }
     inflated = {name: [inflate(tasks, Cluster(room, name, seed), seed) for seed in range(SEEDS)] for name in RULES}
     report(
         replayed, {name: Inflated(*map(statistics.mean, zip(*runs, strict=True))) for name, runs in inflated.items()}

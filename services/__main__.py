@@ -7,6 +7,7 @@ import json
 import runpy
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from libs.local.errors import LocalError
@@ -16,20 +17,35 @@ from services import provision
 from services.local_network import LocalNetwork, Tell
 from wire.catalog import SERVICES
 
+NODES_MAX, DEPOSIT_MAX = 64, 10**9
+
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(prog="python -m services", description=__doc__)
     commands = root.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="bring the whole network up on this machine and keep it up; Ctrl-C ends it")
+    whole = "bring the whole network up on this machine and keep it up; Ctrl-C ends it"
+    up = commands.add_parser("up", help=whole, description=whole)
     up.add_argument("--data", type=Path, default=DEFAULT_DIRECTORY, help="where keys, data and logs lie (%(default)s)")
-    up.add_argument("--nodes", type=int, default=4, choices=range(65), metavar="N", help="node agents to start (4)")
-    up.add_argument("--deposit", type=int, default=100, metavar="USD", help="what acme's wallet opens with (100)")
+    up.add_argument("--nodes", type=number(NODES_MAX), default=4, metavar="N", help="node agents to start (4)")
+    opening = "what acme's wallet opens with (100)"
+    up.add_argument("--deposit", type=number(DEPOSIT_MAX), default=100, metavar="USD", help=opening)
     up.add_argument("--json", action="store_true", help="a JSON object a line: the network's words and each event")
     up.add_argument("--quiet", action="store_true", help="no line per event")
     run = commands.add_parser("run", help="run one service; all its settings come from BIVOUAC_… variables")
     run.add_argument("service", choices=SERVICES)
     provision.add_to(commands)
     return root
+
+
+def number(most: int) -> Callable[[str], int]:
+    """Reads a whole number from 0 on, for argparse."""
+
+    def read(word: str) -> int:
+        if not word.isdecimal() or not word.isascii() or len(word) > 20 or int(word) > most:
+            raise argparse.ArgumentTypeError(f"{word[:40]!r} is not a whole number from 0 to {most:,}")
+        return int(word)
+
+    return read
 
 
 async def up(options: argparse.Namespace) -> None:
@@ -44,9 +60,11 @@ async def up(options: argparse.Namespace) -> None:
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([life, stopping], return_when=asyncio.FIRST_COMPLETED)
-        life.cancel()
+        while not life.done():  # again and again: a connection that is being made swallows it
+            life.cancel()
+            await asyncio.wait([life], timeout=0.5)
         with contextlib.suppress(asyncio.CancelledError):
-            await life
+            life.result()
     finally:
         stopping.cancel()
         if await network.stop():

@@ -208,6 +208,8 @@ class LocalNetwork:
                 operator,
                 RegisterPartner(id=f"first-{partner}", at=now_ms(), operator=OPERATOR, partner=partner, public_key=key),
             )
+            if not self._deposit_usd:
+                continue
             await _order(
                 operator,
                 Deposit(

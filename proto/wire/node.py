@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from wire.message import Command, Event, Query, Reply, Telemetry, Token, UnixMs
-from wire.values import LeaseTerms, NodeId, NodeSpec, PartnerId, PortBlock, Reason, Text, Word
+from wire.values import LeaseTerms, Money, NodeId, NodeSpec, PartnerId, PortBlock, Reason, Text, Word
 
 Role = Literal["head", "worker"]
 ClusterToken = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
@@ -146,6 +146,9 @@ class FleetNode(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["free", "leased", "draining", "lost"]
     reputation_millis: int
     last_seen_at: UnixMs
+    vram_mb: int = 0
+    ask_hourly: Money | None = None
+    """What the provider asks for an hour of each GPU; None: any price."""
 
 
 class FleetView(Reply, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""statement, balance, nodes: what anyone may see of pay, of his wallet and of the fleet."""
+"""statement, balance, nodes, offers: what anyone may see of pay, of his wallet and of the fleet."""
 
 import re
 from typing import Annotated
@@ -9,6 +9,8 @@ from bivouac import render
 from bivouac.client import Caller
 from bivouac.command import Session, command
 from bivouac.errors import Invalid
+from bivouac.offers import choose, parse
+from wire.node import FleetView
 
 _NODE_ID = re.compile(r"U[A-Z2-7]{55}")
 
@@ -17,6 +19,7 @@ def register(app: typer.Typer) -> None:
     command(app, "statement")(statement)
     command(app, "balance")(balance)
     command(app, "nodes")(nodes)
+    command(app, "offers")(offers)
 
 
 async def statement(
@@ -42,6 +45,19 @@ async def nodes(
     """The network's nodes."""
     view = await (await session.caller()).fleet(model or None, limit=1000)
     session.terminal.answer(render.fleet(view), view)
+
+
+async def offers(
+    session: Session,
+    expression: Annotated[
+        str, typer.Argument(metavar="EXPRESSION", help="Such as 'gpu=RTX_4090 gpus>=4 country=SI price<=0.4'.")
+    ] = "",
+) -> None:
+    """The free nodes that an expression means, the best first."""
+    parse(expression)  # before anybody is asked
+    view = await (await session.caller()).fleet(limit=1000)
+    meant = FleetView(nodes=choose(expression, view.nodes))
+    session.terminal.answer(render.fleet(meant), meant)
 
 
 async def node_id(caller: Caller, named: str) -> str:

@@ -157,6 +157,8 @@ class Rows(BookingRows):
             state="lost" if gone else "draining" if node.draining else "leased" if row["leased"] else "free",
             reputation_millis=row["reputation_millis"],
             last_seen_at=max(node.last_seen_at, 0 if gone else self.last_seen(node.node_id)),
+            vram_mb=node.spec.vram_mb,
+            ask_hourly=node.spec.ask_hourly,
         )
 
 

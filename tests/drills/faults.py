@@ -27,7 +27,7 @@ REPEATED = "again"
 _PAUSE_SECONDS = (0.8, 1.8)
 _FREEZE_SECONDS = (0.5, 6.5)
 _AWAY_SECONDS = 5.0
-_EVENTS_AGAIN, _COMMANDS_AGAIN = 100, 12
+_EVENTS_AGAIN, _COMMANDS_AGAIN = 50, 12
 
 _CLOSE_SESSIONS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1"
 _COMMANDS = "SELECT message_id, subject, body FROM scheduler.outbox WHERE stream = $1 ORDER BY random() LIMIT $2"
@@ -66,7 +66,7 @@ class Faults:
             "relay": self._end_a_relay,
             "kick": self._cut_a_node,
             "freeze": self._freeze,
-            "events again": self._repeat_events,
+            "events again": self._repeat_some_events,
             "commands again": self._repeat_commands,
         }
         with suppress(NatsError, JetStreamError, TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -110,16 +110,16 @@ class Faults:
         task.add_done_callback(self._freezing.discard)
         return True
 
-    async def _repeat_events(self) -> bool:
+    async def _repeat_some_events(self) -> bool:
+        state = (await self._inside.jetstream(timeout=2.0).stream_info(EVENTS.name)).state
+        first = self._chance.randint(state.first_seq, max(state.first_seq, state.last_seq - _EVENTS_AGAIN))
+        return await self.repeat_events(first, min(first + _EVENTS_AGAIN, state.last_seq)) > 0
+
+    async def repeat_events(self, first: int, last: int) -> int:
         """A slice of the events, stored again: what a broker does that has forgotten what it has had."""
         jetstream = self._inside.jetstream(timeout=2.0)
-        state = (await jetstream.stream_info(EVENTS.name)).state
-        first = self._chance.randint(state.first_seq, max(state.first_seq, state.last_seq - _EVENTS_AGAIN))
-        for sequence in range(first, min(first + _EVENTS_AGAIN, state.last_seq + 1)):
-            stored = await jetstream.get_msg(EVENTS.name, sequence)
-            assert stored.subject is not None and stored.data is not None
-            await self._publish_again(stored.subject, stored.data)
-        return state.messages > 0
+        slice_ = [await jetstream.get_msg(EVENTS.name, sequence) for sequence in range(first, last + 1)]
+        return await self._store_again([(event.subject or "", event.data or b"") for event in slice_])
 
     async def _repeat_commands(self) -> bool:
         """Orders that nodes have had, of the past and of the present."""
@@ -128,11 +128,14 @@ class Faults:
             rows = await connection.fetch(_COMMANDS, NODE_COMMANDS.name, _COMMANDS_AGAIN)
         finally:
             await connection.close()
-        for row in rows:
-            await self._publish_again(row["subject"], row["body"])
-        return bool(rows)
+        return await self._store_again([(row["subject"], row["body"]) for row in rows]) > 0
 
-    async def _publish_again(self, subject: str, body: bytes) -> None:
-        self._repeats += 1
-        headers = {"Nats-Msg-Id": f"{REPEATED}-{self._repeats}"}
-        await self._inside.jetstream(timeout=2.0).publish(subject, body, headers=headers)
+    async def _store_again(self, messages: list[tuple[str, bytes]]) -> int:
+        jetstream = self._inside.jetstream(timeout=10.0)
+        storing = []
+        for subject, body in messages:
+            self._repeats += 1
+            headers = {"Nats-Msg-Id": f"{REPEATED}-{self._repeats}"}
+            storing.append(jetstream.publish(subject, body, headers=headers))
+        await asyncio.gather(*storing)
+        return len(storing)

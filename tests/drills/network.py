@@ -108,6 +108,8 @@ class DrillNetwork(LocalNetwork):
         super()._start(name, argv, {**settings, **self._more, **SHORT.get(name, {})})
 
     async def _mourn(self, name: str, child: process.Child) -> None:
+        if self._children.get(name) is not child:
+            return  # it was retired
         if child.pid not in self._killed:
             self.died.append(f"{name} died by itself: see {child.log}")
         await super()._mourn(name, child)

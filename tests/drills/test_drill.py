@@ -17,12 +17,13 @@ import pytest
 from nats.aio.client import Client as Nats
 from nats.errors import Error as NatsError
 
-from libs.bus.streams import ApiError
+from libs.bus import streams
 from tests.drills.evidence import collect, consumers
 from tests.drills.faults import Faults
 from tests.drills.load import Customer
 from tests.drills.network import SCHEMAS, DrillNetwork, network, supervised
 from tests.drills.verdict import breaches, spools_are_empty
+from wire.streams import EVENTS
 
 SECONDS = float(os.environ.get("BIVOUAC_DRILL_SECONDS", "40"))
 CUSTOMERS = {"acme": 3, "zenith": 3}
@@ -71,7 +72,7 @@ async def come_to_rest(inside: Nats, made: DrillNetwork, seconds: float) -> None
     while quiet < 2 and time.monotonic() < deadline:
         try:
             quiet = 0 if await still_to_do(inside, made) else quiet + 1
-        except (NatsError, ApiError, TimeoutError):
+        except (NatsError, streams.ApiError, TimeoutError):
             quiet = 0
         await asyncio.sleep(0.5)
 
@@ -90,13 +91,14 @@ async def drill(directory: Path, seed: int, seconds: float, settle: float, inbox
             shopping = [asyncio.create_task(one.shop(time.monotonic() + seconds)) for one in customers]
             await faults.run(seconds)
             await asyncio.gather(*shopping)
-            await faults.inflict("events again")
             await asyncio.gather(*(one.finish() for one in customers))
-        await made.retire("prober")  # which would never rest
-        await come_to_rest(inside, made, settle)
-        report.faults, report.outcomes = faults.done, sum((one.outcomes for one in customers), Counter())
-        report.breaches = [*made.died, *(wrong for one in customers for wrong in one.wrong)]
-        await judge(made, inside, report)
+            await made.retire("prober")  # which would never rest
+            await come_to_rest(inside, made, settle)
+            await repeat_everything(faults, inside)
+            await come_to_rest(inside, made, settle)
+            report.faults, report.outcomes = faults.done, sum((one.outcomes for one in customers), Counter())
+            report.breaches = [*made.died, *(wrong for one in customers for wrong in one.wrong)]
+            await judge(made, inside, report)
         for one in customers:
             await one.client.close()
         await inside.close()
@@ -114,6 +116,12 @@ async def judge(made: DrillNetwork, inside: Nats, report: Report) -> None:
     report.events = len(found.events)
     report.bookings = await database.fetchval("SELECT count(*) FROM scheduler.bookings")
     await database.close()
+
+
+async def repeat_everything(faults: Faults, inside: Nats) -> None:
+    """Every event once more: whoever has had it must know."""
+    state = (await streams.info(inside, EVENTS.name))["state"]
+    await faults.repeat_events(state["first_seq"], state["last_seq"])
 
 
 def chosen_seed() -> int:

@@ -171,12 +171,12 @@ def spools_are_empty(directory: Path) -> list[str]:
 CHECKS: tuple[Check, ...] = (
     bookings_are_over,
     money_is_conserved,
-    nothing_waits,
-    nothing_is_lost,
+    nodes_are_leased_once,
     nothing_is_doubled,
     ids_name_one_body,
     nothing_is_dead,
-    nodes_are_leased_once,
+    nothing_waits,
+    nothing_is_lost,
 )
 
 

@@ -43,7 +43,7 @@ def refused(data: Path, *flags: str, wrapper: Sequence[str] = ()) -> str:
     """The one sentence of an `up` that cannot be."""
     words = [*wrapper, sys.executable, "-m", "services", "up", "--data", str(data), "--nodes", "0", *flags]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert (ended.returncode, ended.stdout) == (1, ""), ended
+    assert ended.returncode == 1, ended
     assert ended.stderr.startswith("bivouac: ") and ended.stderr.endswith(".\n") and ended.stderr.count("\n") == 1
     return ended.stderr
 
@@ -92,7 +92,7 @@ def test_a_network_comes_back_after_every_kind_of_end(start: Start, tmp_path: Pa
 
     up.process.kill()
     assert up.ended() == -signal.SIGKILL
-    nobody_left(up, seconds=15)
+    nobody_left(up, seconds=30)
 
     up = start(tmp_path / "data", "--nodes", "0", "--deposit", "99").ready()
     assert wallet(up) == 7_000_000, "the opening deposit is made once"
@@ -111,7 +111,7 @@ def test_a_line_for_each_event_and_nobody_who_tells_on(start: Start, tmp_path: P
         assert any("operator watch" in command for command in left_behind(up.data).values())
         up.process.kill()
         up.ended()
-        nobody_left(up, seconds=15)
+        nobody_left(up, seconds=30)
     finally:
         up.end()
 
@@ -166,6 +166,7 @@ class TestAsAnOrdinaryUser:
         finally:
             within.chmod(0o700)
         assert "permission denied" in sentence and "mend its permissions" in sentence
+        assert not left_behind(data)
 
 
 def test_what_it_can_do_is_told() -> None:
@@ -183,5 +184,6 @@ def test_what_it_can_do_is_told() -> None:
 def test_a_number_that_makes_no_sense_is_refused_before_anything_starts(flags: tuple[str, ...], tmp_path: Path) -> None:
     words = [sys.executable, "-m", "services", "up", "--data", str(tmp_path / "data"), *flags]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 2 and flags[0] in ended.stderr and "Traceback" not in ended.stderr
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"argument {flags[0]}: {flags[1]!r} is not a whole number from 0 to" in ended.stderr
     assert not (tmp_path / "data").exists()

@@ -44,7 +44,7 @@ class Room(NamedTuple):
 
     def fits(self, need: Need) -> NDArray[np.bool_]:
         enough = (self.gpus >= need.gpus) & (self.cpu_milli >= need.cpu_milli) & (self.memory_mib >= need.memory_mib)
-        return enough & (_mask(need) >> self.model & 1).astype(bool)
+        return np.asarray(enough & (_mask(need) >> self.model & 1).astype(bool))
 
     def at(self, nodes: Any) -> "Room":
         return Room(*(column[nodes] for column in self))
