@@ -39,11 +39,20 @@ class Told:
 
 
 def bivouac(
-    words: Sequence[str], home: Path, place: Path | None = None, environment: Mapping[str, str] | None = None
+    words: Sequence[str],
+    home: Path,
+    place: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    *,
+    together: bool = False,
 ) -> Told:
-    """Runs the command at `place` with `home` as home directory, where profiles lie in .bivouac."""
+    """Runs the command at `place` with `home` as home directory, where profiles lie in .bivouac.
+
+    `together`: both outputs in `out`, in the order in which a terminal would show them.
+    """
     told: list[Told] = []
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = out if together else io.StringIO()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BIVOUAC_", "FORCE_", "TTY_"))}
     settings = {**kept, "HOME": str(home), "COLUMNS": str(COLUMNS), **(environment or {})}
 
@@ -53,7 +62,7 @@ def bivouac(
         try:
             main(words)
         except SystemExit as end:
-            told.append(Told(int(end.code or 0), out.getvalue(), err.getvalue()))
+            told.append(Told(int(end.code or 0), out.getvalue(), "" if together else err.getvalue()))
 
     with (
         patch.dict(os.environ, settings, clear=True),

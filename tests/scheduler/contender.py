@@ -41,7 +41,8 @@ async def main(url: str, name: str, rounds: str, mode: str) -> None:
                 rows = rows_class(connection, builders.T0, cause)
                 await HANDLES[type(message)](message.stamped(cause, builders.T0), rows)
                 return True
-        except (PlanConflict, asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
+        except (PlanConflict, asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError, asyncpg.RaiseError):
+            # RaiseError: a fence that would have fallen, where the plan's own check of it is off
             return False
 
     for nth in range(int(rounds)):

@@ -1,0 +1,1 @@
+"""What a person types and what he is told, written down and compared."""
