@@ -47,10 +47,10 @@ async def bring_result(exited: JobExited, reach: Reach) -> Sequence[Message]:
     """A node may deliver for the job it was given, and for no other: the route decides, not its message."""
 
     async def find_route(rows: Rows) -> Route | None:
-        return await rows.route(exited.booking_id, exited.job_id)
+        return await rows.route(exited.node_id, exited.booking_id, exited.job_id, exited.attempt)
 
     route = await reach.transact(exited.id, find_route)
-    if route is None or (route.node_id, route.attempt) != (exited.node_id, exited.attempt):
+    if route is None:
         return []
     why = await carriage.to_partner(reach, exited.node_id, route.partner, (exited.result, exited.log))
     return [
@@ -70,7 +70,7 @@ async def bring_result(exited: JobExited, reach: Reach) -> Sequence[Message]:
 
 
 async def close_routes(ended: BookingEnded, rows: Rows) -> None:
-    await rows.close_routes(ended.booking_id)
+    await rows.close_routes(ended.partner, ended.booking_id)
 
 
 HANDLES: Mapping[type[Message], Handler] = {BookingEnded: close_routes}

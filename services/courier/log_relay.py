@@ -11,7 +11,7 @@ from services.courier.store import Route, Rows
 from wire.job import JobLog, NodeJobLog
 from wire.message import Malformed, decode, encode
 
-Key = tuple[str, str]
+Key = tuple[str, str, str]
 _REFRESH_SECONDS = 1.0
 _SOONEST_REFRESH_SECONDS = 0.05
 
@@ -43,18 +43,18 @@ class LogRelay:
     async def _refresh(self) -> None:
         self._refreshed = time.monotonic()
         routes = await self._reach.transact("routes", Rows.routes)
-        self._routes = {(route.booking_id, route.job_id): route for route in routes}
+        self._routes = {(route.node_id, route.booking_id, route.job_id): route for route in routes}
 
     async def _carry(self, message: Msg) -> None:
         try:
             lines = decode(NodeJobLog, message.subject, message.data)
         except Malformed:
             return
-        key = (lines.booking_id, lines.job_id)
+        key = (lines.node_id, lines.booking_id, lines.job_id)
         if key not in self._routes and time.monotonic() - self._refreshed > _SOONEST_REFRESH_SECONDS:
             await self._refresh()  # a job's first lines come sooner than the next turn
         route = self._routes.get(key)
-        if route is None or route.node_id != lines.node_id:
+        if route is None:
             return
         self._passed[key] = self._passed.get(key, 0) + 1
         if self._passed[key] > self._rate * _REFRESH_SECONDS:

@@ -21,7 +21,7 @@ class Rows(BusRows):
         await self.connection.execute(
             """
             INSERT INTO routes (booking_id, job_id, partner, node_id, attempt) VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (booking_id, job_id) DO UPDATE SET node_id = $4, attempt = $5 WHERE routes.attempt < $5
+            ON CONFLICT (partner, booking_id, job_id) DO UPDATE SET node_id = $4, attempt = $5 WHERE routes.attempt < $5
             """,
             route.booking_id,
             route.job_id,
@@ -30,15 +30,22 @@ class Rows(BusRows):
             route.attempt,
         )
 
-    async def route(self, booking_id: str, job_id: str) -> Route | None:
+    async def route(self, node_id: str, booking_id: str, job_id: str, attempt: int) -> Route | None:
+        """The job that this node runs under these ids; whose it is, the node need not know."""
         row = await self.connection.fetchrow(
-            "SELECT * FROM routes WHERE booking_id = $1 AND job_id = $2", booking_id, job_id
+            "SELECT * FROM routes WHERE node_id = $1 AND booking_id = $2 AND job_id = $3 AND attempt = $4",
+            node_id,
+            booking_id,
+            job_id,
+            attempt,
         )
         return Route(**dict(row)) if row else None
 
     async def routes(self) -> list[Route]:
         return [Route(**dict(row)) for row in await self.connection.fetch("SELECT * FROM routes")]
 
-    async def close_routes(self, booking_id: str) -> list[Route]:
-        rows = await self.connection.fetch("DELETE FROM routes WHERE booking_id = $1 RETURNING *", booking_id)
+    async def close_routes(self, partner: str, booking_id: str) -> list[Route]:
+        rows = await self.connection.fetch(
+            "DELETE FROM routes WHERE partner = $1 AND booking_id = $2 RETURNING *", partner, booking_id
+        )
         return [Route(**dict(row)) for row in rows]
