@@ -38,8 +38,9 @@ ENTRYPOINT ["python", "-m"]
 CMD ["services", "--help"]
 
 FROM base AS node-agent
-# torch by its exact version, and from where it has no CUDA: a range would take the newest build, which has.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# torch by its exact version: a range would take the newest build. TORCH_INDEX may name a further package index, one
+# that has builds without CUDA, for a smaller image.
+ARG TORCH_INDEX=
 RUN pip install --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} \
     "$(grep '^torch==' constraints.txt)"
 RUN pip install --constraint constraints.txt ./sdk '.[node,workload]'
@@ -55,8 +56,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD find /tmp/ready -
 ENTRYPOINT ["python", "-m", "services.node_agent"]
 
 FROM base AS node-agent-cuda
-# The same torch as PyPI has it, with CUDA: what follows the version in the constraints names the build without.
-RUN sed --in-place 's/^\(torch==[^+]*\).*/\1/' constraints.txt \
+RUN pip install --constraint constraints.txt "$(grep '^torch==' constraints.txt)" \
     && pip install --constraint constraints.txt ./sdk '.[node,workload]'
 COPY --from=wheels /wheels /wheels
 RUN pip install --no-deps --force-reinstall /wheels/*.whl \

@@ -30,6 +30,7 @@ READY_SECONDS = 90.0
 _ROUND_TRIP_SECONDS = 3
 _WATCH_SECONDS = 0.3
 _RESTART_SECONDS_MAX = 5.0
+_SERVER_PAUSE_SECONDS = 1.0
 _SERVERS = ("nats", "postgres", "valkey")
 _PASSED_ON = ("BIVOUAC_INBOX", "BIVOUAC_LOG_LEVEL", "BIVOUAC_QUOTE_VALID_SECONDS")
 
@@ -105,9 +106,7 @@ class LocalNetwork:
             await asyncio.sleep(_WATCH_SECONDS)
             for name in _SERVERS:
                 if not self._servers.running(name):
-                    self._tell(f"{name} died; starting it again on its data")
-                    await self._servers.restart(name)
-                    self.write_state()
+                    await self._revive(name)
             for name, child in list(self._children.items()):
                 if not child.running:
                     await self._mourn(name, child)
@@ -126,6 +125,15 @@ class LocalNetwork:
         (self.directory / "network.json").unlink(missing_ok=True)
         await self._servers.stop()
         return True
+
+    async def _revive(self, name: str) -> None:
+        self._tell(f"{name} died; starting it again on its data")
+        try:
+            await self._servers.restart(name)
+        except LocalError as error:  # it may have died once more while it was starting
+            self._tell(f"{error} Trying again in {_SERVER_PAUSE_SECONDS:.0f} s")
+            await asyncio.sleep(_SERVER_PAUSE_SECONDS)
+        self.write_state()
 
     async def _mourn(self, name: str, child: process.Child) -> None:
         child.kill()

@@ -13,7 +13,7 @@ EndReason = Literal["released", "expired", "refused", "cluster_failed"]
 LeaseEndReason = Literal["released", "expired", "node_lost", "node_left", "start_failed", "cluster_failed", "banned"]
 
 
-class PlaceBooking(Command, frozen=True, kw_only=True):
+class PlaceBooking(Command, frozen=True, kw_only=True, omit_defaults=True):
     """Book a cluster: at the price of `quote_id`, or at today's price where none is named, up to `max_total`."""
 
     SUBJECT = "cmd.booking.{partner}.{booking_id}.place"

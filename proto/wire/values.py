@@ -130,8 +130,8 @@ class NodeSpec(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.gpus, 1)
 
 
-class ClusterRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The cluster a customer wants."""
+class ClusterRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The cluster a customer wants. Defaults are left out, so that an order has one form for old and new readers."""
 
     nodes: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
     model: Word

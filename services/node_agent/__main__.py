@@ -22,7 +22,7 @@ FLAGS = {
     "network": ("NATS_URL", "address of the network, nats://host:port"),
     "directory": ("NODE_DIRECTORY", "where the key and the small store lie (~/.bivouac/node)"),
     "name": ("NODE_NAME", "a name for people (this machine's)"),
-    "address": ("NODE_ADDRESS", "where other nodes reach this one (127.0.0.1)"),
+    "address": ("NODE_ADDRESS", "where other nodes reach this one (its address on the way to the network)"),
     "ports-first": ("NODE_PORTS_FIRST", "first of 64 TCP ports for Ray (a free block)"),
     "cpus": ("NODE_CPUS", "cores to offer (all)"),
     "memory-mb": ("NODE_MEMORY_MB", "memory to offer (all)"),

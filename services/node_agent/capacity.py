@@ -2,7 +2,9 @@
 
 import platform
 import random
+import socket
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -54,7 +56,7 @@ def spec(settings: Settings, cards: list[gpu.Gpu]) -> NodeSpec:
         location=Location(country=settings.node_country, region=settings.node_region, state=settings.node_state),
         host_type=settings.node_host_type,
         compliance=tuple(claim for claim in settings.node_compliance.split(",") if claim),
-        address=settings.node_address,
+        address=settings.node_address or address_towards(settings.nats_url),
         ray_ports=ports(settings.node_ports_first),
         agent_version=version("bivouac-network"),
     )
@@ -66,6 +68,18 @@ def spec(settings: Settings, cards: list[gpu.Gpu]) -> NodeSpec:
 
 def _maker(processor: str) -> str:
     return processor.split()[0].partition("(")[0] if processor.split() else "unknown"
+
+
+def address_towards(url: str) -> str:
+    """This machine's own address on the way to the network: what other nodes can most likely reach it at."""
+    network = urlsplit(url)
+    try:
+        # Connecting a datagram socket sends nothing: it only asks the kernel for the way.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect((network.hostname or "127.0.0.1", network.port or 4222))
+            return str(way.getsockname()[0])
+    except OSError as error:
+        raise CapacityError(f"The way to {url} is not known ({error}): name this node's --address.") from error
 
 
 def ports(first: int) -> PortBlock:

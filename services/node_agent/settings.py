@@ -12,7 +12,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """BIVOUAC_NATS_URL                the network to join
     BIVOUAC_NODE_DIRECTORY          where the key and the small store lie
     BIVOUAC_NODE_NAME               a name for people; letters, digits, . - _
-    BIVOUAC_NODE_ADDRESS            the address at which other nodes reach this one
+    BIVOUAC_NODE_ADDRESS            where other nodes reach this one; empty: its address on the way to the network
     BIVOUAC_NODE_PORTS_FIRST        first of 64 TCP ports for Ray; 0 picks a free block
     BIVOUAC_NODE_CPUS               cores to offer; 0: all
     BIVOUAC_NODE_MEMORY_MB          memory to offer; 0: all
@@ -25,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_url: str
     node_directory: str = str(Path.home() / ".bivouac" / "node")
     node_name: str = ""
-    node_address: str = "127.0.0.1"
+    node_address: str = ""
     node_ports_first: int = 0
     node_cpus: int = 0
     node_memory_mb: int = 0

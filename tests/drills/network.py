@@ -53,7 +53,7 @@ class DrillNetwork(LocalNetwork):
 
     def __init__(self, directory: Path, fleets: Mapping[str, list[str]], settings: Mapping[str, str]) -> None:
         super().__init__(directory, 0, DEPOSIT_USD, lambda line: None)
-        self._fleets, self._more = fleets, dict(settings)
+        self._fleets, self._more, self._settings = fleets, dict(settings), dict(SHORT)
         self._killed: set[int] = set()
         self.died: list[str] = []
 
@@ -71,7 +71,9 @@ class DrillNetwork(LocalNetwork):
         if name in SERVERS:
             await self._servers.restart(name)
         else:
-            await self.retire(name)
+            child = self._children.pop(name)
+            await child.stop()
+            self._registry.remove(child)
             self._start_service(name)
 
     def pid(self, name: str) -> int | None:
@@ -91,11 +93,10 @@ class DrillNetwork(LocalNetwork):
         os.kill(pid, how)
         return True
 
-    async def retire(self, name: str) -> None:
-        """Stop a service for good."""
-        child = self._children.pop(name)
-        await child.stop()
-        self._registry.remove(child)
+    async def restart_with(self, name: str, **settings: str) -> None:
+        """A service with further settings."""
+        self._settings[name] = {**self._settings.get(name, {}), **settings}
+        await self.restart(name)
 
     def _start_service(self, name: str) -> None:
         if name in self._fleets:
@@ -105,11 +106,11 @@ class DrillNetwork(LocalNetwork):
             super()._start_service(name)
 
     def _start(self, name: str, argv: list[str], settings: dict[str, str]) -> None:
-        super()._start(name, argv, {**settings, **self._more, **SHORT.get(name, {})})
+        super()._start(name, argv, {**settings, **self._more, **self._settings.get(name, {})})
 
     async def _mourn(self, name: str, child: process.Child) -> None:
         if self._children.get(name) is not child:
-            return  # it was retired
+            return  # somebody else saw to it
         if child.pid not in self._killed:
             self.died.append(f"{name} died by itself: see {child.log}")
         await super()._mourn(name, child)

@@ -92,7 +92,7 @@ async def drill(directory: Path, seed: int, seconds: float, settle: float, inbox
             await faults.run(seconds)
             await asyncio.gather(*shopping)
             await asyncio.gather(*(one.finish() for one in customers))
-            await made.retire("prober")  # which would never rest
+            await made.restart_with("prober", BIVOUAC_PROBE_INTERVAL_SECONDS="86400")  # it would never rest
             await come_to_rest(inside, made, settle)
             await repeat_everything(faults, inside)
             await come_to_rest(inside, made, settle)

@@ -85,7 +85,7 @@ def honest(worker: ProbeWorker) -> Answerer:
 
 
 def admitted(node_id: str = NODE) -> NodeAdmitted:
-    return NodeAdmitted(node_id=node_id, spec=builders.spec())
+    return NodeAdmitted(node_id=node_id, spec=builders.spec(gpus=0))
 
 
 async def test_a_node_is_tested_as_soon_as_it_is_admitted(
