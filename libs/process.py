@@ -24,6 +24,7 @@ import msgspec
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.01
+_SPAWN_PAUSES = (0.02, 0.1, 0.5)
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -96,22 +97,32 @@ def start(
     """
     words = [os.fspath(word) for word in argv]
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    prepare = dies_with_us(death_signal or stop_signal, before_exec)
     try:
-        popen = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            cwd=cwd,
-            env=env,
-            process_group=0,
-            preexec_fn=dies_with_us(death_signal or stop_signal, before_exec),
-        )
+        popen = _spawn(words, descriptor, cwd, env, prepare)
     finally:
         os.close(descriptor)
     started = _started(popen.pid)
     assert started is not None, "a child that nobody has reaped has an entry"
     return Child(popen, Record(popen.pid, started, int(stop_signal), words), log)
+
+
+def _spawn(
+    words: list[str], log: int, cwd: Path | None, env: Mapping[str, str] | None, prepare: Callable[[], None]
+) -> subprocess.Popen[bytes]:
+    """Tried more than once: a busy kernel refuses a namespace now and then that it grants a moment later."""
+
+    def once() -> subprocess.Popen[bytes]:
+        silent = subprocess.DEVNULL
+        return subprocess.Popen(
+            words, stdin=silent, stdout=log, stderr=log, cwd=cwd, env=env, process_group=0, preexec_fn=prepare
+        )
+
+    for pause in _SPAWN_PAUSES:
+        with contextlib.suppress(subprocess.SubprocessError):
+            return once()
+        time.sleep(pause)
+    return once()
 
 
 def dies_with_us(

@@ -19,8 +19,8 @@ _SOONEST_REFRESH_SECONDS = 0.05
 class LogRelay:
     """One job's lines pass at most `messages_per_second`; what is beyond that shows as a gap in `sequence`.
 
-    A line is looked up in a view of the routes. An unknown job has the view read anew, but no sooner than some
-    milliseconds after the last time: a node that floods its log with invented jobs costs look-ups, not queries.
+    A line is looked up in a view of the routes. An unknown job has the view read anew, but once a node and second, and
+    no sooner than some milliseconds after the last time: who floods his log with invented jobs costs look-ups only.
     """
 
     def __init__(self, reach: Reach, messages_per_second: int) -> None:
@@ -28,6 +28,7 @@ class LogRelay:
         self._rate = messages_per_second
         self._routes: dict[Key, Route] = {}
         self._passed: dict[Key, int] = {}
+        self._asked: set[str] = set()
         self._refreshed = 0.0
 
     async def run(self) -> None:
@@ -36,6 +37,7 @@ class LogRelay:
             while True:
                 await self._refresh()
                 self._passed.clear()
+                self._asked.clear()
                 await asyncio.sleep(_REFRESH_SECONDS)
         finally:
             await subscription.unsubscribe()
@@ -51,8 +53,11 @@ class LogRelay:
         except Malformed:
             return
         key = (lines.node_id, lines.booking_id, lines.job_id)
-        if key not in self._routes and time.monotonic() - self._refreshed > _SOONEST_REFRESH_SECONDS:
-            await self._refresh()  # a job's first lines come sooner than the next turn
+        if key not in self._routes and lines.node_id not in self._asked:
+            # A job's first lines come sooner than the next turn.
+            self._asked.add(lines.node_id)
+            await asyncio.sleep(self._refreshed + _SOONEST_REFRESH_SECONDS - time.monotonic())
+            await self._refresh()
         route = self._routes.get(key)
         if route is None:
             return

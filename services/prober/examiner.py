@@ -14,7 +14,7 @@ from libs.clock import now_ms
 from services.prober.domain.cadence import next_test_at
 from services.prober.domain.score import score_millionths
 from services.prober.domain.verdict import Answered, Failure, Proved, failed, judge
-from services.prober.proving import Proofs, Unmeasurable
+from services.prober.proving import Proofs, Unmeasurable, legible
 from services.prober.settings import Settings
 from services.prober.store import Rows
 from wire.message import Message, encode
@@ -122,9 +122,9 @@ EXPECTED: dict[ProbeKind, Callable[[str, int], str]] = {
 
 
 def _decoded(body: bytes, probe_id: str, kind: ProbeKind) -> ProbeAnswer:
-    """What the node sent, or an answer that is wrong: whatever cannot be read fails the test."""
+    """What the node sent, or an answer that is wrong: whatever cannot be read, or not be kept, fails the test."""
     wrong = ProbeAnswer(probe_id=probe_id, kind=kind, digest="unreadable")
-    if len(body) > _ANSWER_BYTES_MAX:
+    if not legible(body, _ANSWER_BYTES_MAX):
         return wrong
     try:
         answer = msgspec.json.decode(body, type=ProbeAnswer)

@@ -217,9 +217,14 @@ async def _all(stages: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [result for result in results if not isinstance(result, BaseException)]
 
 
+def legible(body: bytes, bytes_max: int) -> bool:
+    """Whether it is worth reading: a null character could stand in no event and in no row, and so escape a verdict."""
+    return len(body) <= bytes_max and b"\\u0000" not in body
+
+
 def decoded(body: bytes) -> ProveGpuAnswer | None:
     """What the node sent, or None where it cannot be read."""
-    if len(body) > _ANSWER_BYTES_MAX:
+    if not legible(body, _ANSWER_BYTES_MAX):
         return None
     try:
         return msgspec.json.decode(body, type=ProveGpuAnswer)

@@ -45,16 +45,25 @@ class Customer:
                 self.outcomes[str(error.reason) if isinstance(error, Refused) else _kind_of(error)] += 1
                 await asyncio.sleep(self._chance.uniform(*_SECOND_THOUGHT_SECONDS))
 
-    async def finish(self) -> None:
-        """Release whatever of one's own is not over, and wait for the receipts."""
+    async def finish(self, seconds: float) -> None:
+        """Release whatever of one's own is not over, and wait for the receipts; asks again until the time is over."""
+        deadline = time.monotonic() + seconds
         for booking_id in self.stored:
-            try:
-                await self._release(booking_id)
-            except Refused as refused:
-                if refused.reason is Reason.unknown_booking:
-                    self.wrong.append(f"{booking_id} was stored, and the network knows nothing of it")
-            except BivouacError as error:
-                self.wrong.append(f"{booking_id} is not over: {error}")
+            while (trouble := await self._trouble_with(booking_id)) is not None:
+                if time.monotonic() > deadline:
+                    self.wrong.append(f"{booking_id} is not over: {trouble}")
+                    break
+                await asyncio.sleep(0.2)
+
+    async def _trouble_with(self, booking_id: str) -> str | None:
+        """Why a booking cannot be seen to be over; refused is over too."""
+        try:
+            await self._release(booking_id)
+        except Refused as refused:
+            return refused.detail if refused.reason is Reason.unknown_booking else None
+        except BivouacError as error:
+            return str(error)
+        return None
 
     async def _release(self, booking_id: str) -> None:
         """As somebody does who comes back later and knows nothing but the id."""

@@ -91,7 +91,7 @@ async def drill(directory: Path, seed: int, seconds: float, settle: float, inbox
             shopping = [asyncio.create_task(one.shop(time.monotonic() + seconds)) for one in customers]
             await faults.run(seconds)
             await asyncio.gather(*shopping)
-            await asyncio.gather(*(one.finish() for one in customers))
+            await asyncio.gather(*(one.finish(settle) for one in customers))
             await made.restart_with("prober", BIVOUAC_PROBE_INTERVAL_SECONDS="86400")  # it would never rest
             await come_to_rest(inside, made, settle)
             await repeat_everything(faults, inside)

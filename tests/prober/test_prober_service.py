@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from libs import proofs
 from services.node_agent.probes import ProbeWorker
 from services.prober.__main__ import service
+from services.prober.proving import decoded
 from services.prober.settings import Settings
 from tests.conftest import Running, until
 from tests.scheduler import builders
@@ -231,3 +232,9 @@ async def test_who_is_gone_is_not_tested_until_he_is_back(
 
 async def more_than(asked: list[Probe], count: int) -> bool:
     return len(asked) > count
+
+
+def test_a_null_character_makes_no_proof_either() -> None:
+    """It could stand in no event, and so a node that says it would never be told to have failed."""
+    for text in ('"declined": "busy\\u0000"', '"root": "\\u0000"'):
+        assert decoded(f'{{"type": "ProveGpuAnswer", "probe_id": "p", "stage": "commit", {text}}}'.encode()) is None
