@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from libs.cache import connect
-
 from libs.bus.reach import Reach
 from libs.bus.serve import run
 from libs.bus.service import Service
+from libs.cache import connect
 from libs.settings import load
 from services.reputation.board import Board
 from services.reputation.board_keeper import BoardKeeper

@@ -25,7 +25,7 @@ from tests.drills.network import SCHEMAS, DrillNetwork, network, supervised
 from tests.drills.verdict import breaches, spools_are_empty
 from wire.streams import EVENTS
 
-SECONDS = float(os.environ.get("BIVOUAC_DRILL_SECONDS", "40"))
+SECONDS = float(os.environ.get("BIVOUAC_DRILL_SECONDS", "30"))
 CUSTOMERS = {"acme": 3, "zenith": 3}
 _SETTLE_SECONDS = 60.0
 _SHOWN_MAX = 50
